@@ -1,0 +1,104 @@
+"""Filters: the JSON that callers write, and the checked tree that nodes evaluate."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from schemas.errors import InvalidQuery
+
+Scalar: TypeAlias = bool | int | float | str
+
+CLAUSES_MAX = 64
+DEPTH_MAX = 8
+VALUES_MAX = 256
+_BOUNDS = ("gte", "gt", "lte", "lt")
+
+
+class AnyOf(msgspec.Struct, frozen=True, tag=True):
+    """The field equals one of the values; for a list of strings: contains one of them."""
+
+    field: str
+    values: tuple[Scalar, ...]
+
+
+class Range(msgspec.Struct, frozen=True, tag=True):
+    """The field lies within the bounds that are given."""
+
+    field: str
+    gte: int | float | str | None = None
+    gt: int | float | str | None = None
+    lte: int | float | str | None = None
+    lt: int | float | str | None = None
+
+
+class And(msgspec.Struct, frozen=True, tag=True):
+    """Every clause holds."""
+
+    clauses: tuple["Filter", ...]
+
+
+class Or(msgspec.Struct, frozen=True, tag=True):
+    """At least one clause holds."""
+
+    clauses: tuple["Filter", ...]
+
+
+class Not(msgspec.Struct, frozen=True, tag=True):
+    """The clause does not hold; a product without the field passes."""
+
+    clause: "Filter"
+
+
+Filter: TypeAlias = AnyOf | Range | And | Or | Not
+
+
+def parse_filter(value: Any) -> Filter:
+    """The tree of a caller's filter: ``{"brand": ["a", "b"], "price": {"gte": 10}, "not": {…}, "any": [{…}, {…}]}``.
+
+    Keys of one object are combined with *and*; whether fields exist and types fit is for the node to say, which knows
+    the attributes.
+
+    Raises:
+        InvalidQuery: the shape is wrong, or it has more than 64 clauses or eight levels.
+    """
+    count = 0
+
+    def parse(value: Any, depth: int) -> Filter:
+        nonlocal count
+        if not isinstance(value, Mapping) or not value:
+            raise InvalidQuery("a filter is a JSON object with at least one key")
+        if depth > DEPTH_MAX:
+            raise InvalidQuery(f"a filter has at most {DEPTH_MAX} levels")
+        count += len(value)
+        if count > CLAUSES_MAX:
+            raise InvalidQuery(f"a filter has at most {CLAUSES_MAX} clauses")
+        clauses = tuple(clause(name, entry, depth) for name, entry in value.items())
+        return clauses[0] if len(clauses) == 1 else And(clauses)
+
+    def clause(name: str, entry: Any, depth: int) -> Filter:
+        if name == "not":
+            return Not(parse(entry, depth + 1))
+        if name in ("any", "all") and isinstance(entry, list):
+            if not entry:
+                raise InvalidQuery(f"{name!r} needs at least one filter")
+            clauses = tuple(parse(part, depth + 1) for part in entry)
+            return Or(clauses) if name == "any" else And(clauses)
+        if isinstance(entry, Mapping):
+            return _range(name, entry)
+        values = entry if isinstance(entry, list) else [entry]
+        if not 1 <= len(values) <= VALUES_MAX or not all(isinstance(each, bool | int | float | str) for each in values):
+            raise InvalidQuery(f"filter {name!r} needs a string, number or boolean, or 1 to {VALUES_MAX} of them")
+        return AnyOf(name, tuple(values))
+
+    return parse(value, 1)
+
+
+def _range(name: str, bounds: Mapping[str, Any]) -> Range:
+    unknown = set(bounds) - set(_BOUNDS)
+    if unknown or not bounds:
+        raise InvalidQuery(f"filter {name!r}: a range has some of {', '.join(_BOUNDS)}, not {sorted(unknown)}")
+    for bound in bounds.values():
+        if isinstance(bound, bool) or not isinstance(bound, int | float | str):
+            raise InvalidQuery(f"filter {name!r}: a bound is a number or a string")
+    return Range(name, **bounds)

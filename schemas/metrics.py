@@ -1,0 +1,120 @@
+"""Every metric, declared once: name, kind, labels and meaning. A misspelt name is a type error."""
+
+from typing import Literal, NamedTuple, Protocol
+
+
+class Metric(NamedTuple):
+    """One declaration; the unit is the name's last word, in Prometheus base units."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+MetricName = Literal[
+    "freshlens_events_total",
+    "freshlens_dead_letters_total",
+    "freshlens_retries_total",
+    "freshlens_encoded_items_total",
+    "freshlens_encode_batch_seconds",
+    "freshlens_embedding_cache_total",
+    "freshlens_decode_seconds",
+    "freshlens_fetch_seconds",
+    "freshlens_event_to_log_seconds",
+    "freshlens_inflight_events",
+    "freshlens_events_lost_total",
+    "freshlens_records_applied_total",
+    "freshlens_records_ignored_total",
+    "freshlens_records_void_total",
+    "freshlens_index_freshness_seconds",
+    "freshlens_index_lag_records",
+    "freshlens_index_products",
+    "freshlens_index_rows",
+    "freshlens_generation_number",
+    "freshlens_generation_age_seconds",
+    "freshlens_node_serving",
+    "freshlens_shard_search_seconds",
+    "freshlens_compactions_total",
+    "freshlens_compaction_seconds",
+    "freshlens_requests_total",
+    "freshlens_request_seconds",
+    "freshlens_search_stage_seconds",
+    "freshlens_search_warnings_total",
+    "freshlens_no_match_total",
+    "freshlens_feedback_total",
+    "freshlens_feedback_dropped_total",
+]
+
+METRICS: dict[MetricName, Metric] = {
+    "freshlens_events_total": Metric("counter", "Input events finished, by what became of them.", ("topic", "outcome")),
+    "freshlens_dead_letters_total": Metric("counter", "Records dead-lettered.", ("topic", "code")),
+    "freshlens_retries_total": Metric("counter", "Events handed to product-retry.", ("code",)),
+    "freshlens_encoded_items_total": Metric("counter", "Pictures and texts the model encoded.", ("kind",)),
+    "freshlens_encode_batch_seconds": Metric("histogram", "Time of one encoder call."),
+    "freshlens_embedding_cache_total": Metric("counter", "Look-ups in the embedding cache.", ("result",)),
+    "freshlens_decode_seconds": Metric("histogram", "Time to decode and check one picture."),
+    "freshlens_fetch_seconds": Metric("histogram", "Time to fetch one picture.", ("scheme",)),
+    "freshlens_event_to_log_seconds": Metric("histogram", "Append time of an event to its confirmation on index-log."),
+    "freshlens_inflight_events": Metric("gauge", "Events delivered and not finished."),
+    "freshlens_events_lost_total": Metric("counter", "Input events removed before they were processed.", ("topic",)),
+    "freshlens_records_applied_total": Metric("counter", "Records of index-log that changed something."),
+    "freshlens_records_ignored_total": Metric("counter", "Records of index-log that lost.", ("reason",)),
+    "freshlens_records_void_total": Metric("counter", "Records of index-log that mean nothing.", ("code",)),
+    "freshlens_index_freshness_seconds": Metric("histogram", "Append time of an index-log record to visible."),
+    "freshlens_index_lag_records": Metric("gauge", "Records of index-log not yet applied."),
+    "freshlens_index_products": Metric("gauge", "Products that can be found."),
+    "freshlens_index_rows": Metric("gauge", "Live rows, by where they lie.", ("part",)),
+    "freshlens_generation_number": Metric("gauge", "Sequence number of the head served."),
+    "freshlens_generation_age_seconds": Metric("gauge", "Age of the generation served."),
+    "freshlens_node_serving": Metric("gauge", "1 while the node is SERVING."),
+    "freshlens_shard_search_seconds": Metric("histogram", "Time of one search within a node.", ("plan",)),
+    "freshlens_compactions_total": Metric("counter", "Compactions, by how they ended.", ("outcome",)),
+    "freshlens_compaction_seconds": Metric("histogram", "Time of one compaction."),
+    "freshlens_requests_total": Metric("counter", "HTTP requests.", ("route", "status")),
+    "freshlens_request_seconds": Metric("histogram", "Time of one HTTP request.", ("route",)),
+    "freshlens_search_stage_seconds": Metric("histogram", "Time of one stage of a search.", ("stage",)),
+    "freshlens_search_warnings_total": Metric("counter", "Warnings in answers.", ("warning",)),
+    "freshlens_no_match_total": Metric("counter", "Searches answered with no match."),
+    "freshlens_feedback_total": Metric("counter", "Searches and clicks handed to Kafka.", ("topic",)),
+    "freshlens_feedback_dropped_total": Metric("counter", "Searches and clicks dropped.", ("topic", "reason")),
+}
+
+
+class Metrics(Protocol):
+    """Where code reports to; ``freshlens.telemetry`` binds it to Prometheus."""
+
+    def count(self, name: MetricName, amount: float = 1, **labels: str) -> None: ...
+
+    def observe(self, name: MetricName, value: float, **labels: str) -> None: ...
+
+    def gauge(self, name: MetricName, value: float, **labels: str) -> None: ...
+
+
+class NullMetrics:
+    """Reports to nobody."""
+
+    def count(self, name: MetricName, amount: float = 1, **labels: str) -> None:
+        pass
+
+    def observe(self, name: MetricName, value: float, **labels: str) -> None:
+        pass
+
+    def gauge(self, name: MetricName, value: float, **labels: str) -> None:
+        pass
+
+
+class RecordingMetrics:
+    """Keeps what was reported, for tests: values by (name, sorted labels)."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def count(self, name: MetricName, amount: float = 1, **labels: str) -> None:
+        key = (name, tuple(sorted(labels.items())))
+        self.values[key] = self.values.get(key, 0) + amount
+
+    def observe(self, name: MetricName, value: float, **labels: str) -> None:
+        self.values[name, tuple(sorted(labels.items()))] = value
+
+    def gauge(self, name: MetricName, value: float, **labels: str) -> None:
+        self.values[name, tuple(sorted(labels.items()))] = value

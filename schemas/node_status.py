@@ -1,0 +1,22 @@
+"""What a node says of itself on node-status, from which routers learn where shards are served."""
+
+import msgspec
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """One node's report; ``applied`` maps index-log partitions, as decimal strings, to next offsets."""
+
+    node_id: str
+    url: str
+    shard: int
+    replica: int
+    layout_id: str
+    lane: str
+    space: str
+    log_id: str
+    state: str
+    generation: int
+    applied: dict[str, int]
+    products: int
+    delta_rows: int
+    reported_at: int

@@ -1,0 +1,141 @@
+"""The shard protocol: what a query API asks of an index node, and what it is told.
+
+Row and slot numbers never leave a node: a hit is (key, score, versions, attributes). A request names lane and layout,
+and a node that serves others refuses. On the wire: MessagePack, ``POST /shard/search`` and ``POST /shard/lookup``.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from schemas.events import Attributes
+from schemas.filters import Filter
+
+
+class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """The k best products of one tenant.
+
+    Attributes:
+        vector: dim little-endian float32 of unit norm; None: every product that passes, newest content first.
+        k: number of products wanted, 1 to 1,000.
+        filter: None lets every product pass.
+        min_applied: index-log partition → next offset that the answer should have applied; partitions of other shards
+            are passed over.
+        wait_ms: how long to wait for that.
+        timeout_ms: time for the search itself.
+        exact: scan every row instead of using the approximate indexes.
+    """
+
+    lane: str
+    layout_id: str
+    tenant: str
+    vector: bytes | None = None
+    k: int = 10
+    filter: Filter | None = None
+    min_applied: dict[int, int] = {}
+    wait_ms: int = 0
+    timeout_ms: int = 200
+    exact: bool = False
+
+
+class ShardHit(msgspec.Struct, frozen=True, kw_only=True):
+    """One product. ``similarity``: the greatest inner product over its live rows, -1 to 1 (0 without a vector)."""
+
+    product_id: str
+    similarity: float
+    source: str
+    """``main``, ``graph`` or ``tail``: where the best row lies."""
+    version: int
+    title: str | None = None
+    description: str | None = None
+    attributes: Attributes = {}
+    price: float | None = None
+    currency: str | None = None
+    stock: int | None = None
+    in_stock: bool = True
+    content_hash: bytes | None = None
+    """Of the first picture; names its thumbnail."""
+    dup_group: bytes = b""
+
+
+class ShardState(msgspec.Struct, frozen=True, kw_only=True):
+    """How fresh an answer is.
+
+    Attributes:
+        generation: sequence number of the head served, 0 before the first.
+        applied: index-log partition → next offset.
+        lag_ms: how long the oldest record known to wait has been in the log by the broker's clock; 0 if none waits.
+        stale: lagging beyond the node's limit, or stopped at a record it cannot read.
+        log_id: identity of the index-log these offsets belong to.
+    """
+
+    shard: int
+    generation: int
+    applied: dict[int, int]
+    lag_ms: int
+    stale: bool
+    log_id: str
+
+
+class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a ShardSearch: hits by similarity descending, then product_id."""
+
+    state: ShardState
+    hits: tuple[ShardHit, ...]
+    total_candidates: int
+    freshness_met: bool
+    search_ms: float
+    warnings: tuple[str, ...] = ()
+
+
+class ShardLookup(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of named products, dead ones included."""
+
+    lane: str
+    layout_id: str
+    tenant: str
+    product_ids: tuple[str, ...]
+    with_vectors: bool = False
+    min_applied: dict[int, int] = {}
+    wait_ms: int = 0
+
+
+class ShardProduct(msgspec.Struct, frozen=True, kw_only=True):
+    """One product as the fold has it; versions None where the group is absent.
+
+    ``vectors``: fp16 of each live row, first view first, when asked for.
+    """
+
+    product_id: str
+    visible: bool
+    content_version: int | None
+    offer_version: int | None
+    deleted_version: int | None
+    hit: ShardHit | None = None
+    vectors: tuple[bytes, ...] = ()
+
+
+class ShardProducts(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a ShardLookup: the products that were ever seen, in the order asked."""
+
+    state: ShardState
+    products: tuple[ShardProduct, ...]
+    freshness_met: bool
+
+
+class ShardProblem(msgspec.Struct, frozen=True):
+    """A refusal, sent with HTTP status 4xx or 503: the code and message of one of our errors."""
+
+    code: str
+    message: str
+
+
+class Shard(Protocol):
+    """One replica of one shard, however it is reached.
+
+    Raises (both calls): QueryError for a filter the node refuses; ShardUnavailable when there is no answer in time.
+    """
+
+    async def search(self, request: ShardSearch) -> ShardAnswer: ...
+
+    async def lookup(self, request: ShardLookup) -> ShardProducts: ...

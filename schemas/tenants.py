@@ -1,0 +1,22 @@
+"""What a tenant declares about its events: the kind of its versions, and types and volatility of its attributes."""
+
+import msgspec
+
+from schemas.versions import VersionKind
+
+ATTRIBUTE_TYPES = ("boolean", "integer", "number", "string", "strings")
+
+
+class TenantDeclaration(msgspec.Struct, frozen=True):
+    """One tenant's declaration; the default serves a tenant that never declared anything.
+
+    Attributes:
+        versions: the kind of every version this tenant sends.
+        attributes: declared types by attribute name, of :data:`ATTRIBUTE_TYPES`.
+        volatile: attributes that form part of the offer group.
+    """
+
+    tenant: str
+    versions: VersionKind = VersionKind.MICROSECONDS
+    attributes: dict[str, str] = {}
+    volatile: tuple[str, ...] = ()

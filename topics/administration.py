@@ -1,0 +1,197 @@
+"""Topics as they are on a cluster: creating and describing them, the identity and the bounds of their logs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from schemas.errors import BrokerUnavailable, LogChanged, LogTruncated
+from schemas.layout import Layout, LogId, NextOffset
+from topics.clients import kafka_errors
+from topics.declarations import Topic, declared
+from topics.settings import KafkaSettings
+
+_TIMEOUT_S = 30.0
+_REPLICAS_WANTED = 3
+_until_led = retry(
+    # A partition has no leader for a moment after its topic was created and after a broker started.
+    retry=retry_if_exception_type(BrokerUnavailable),
+    stop=stop_after_delay(10),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingTopic:
+    """A topic as it is on the cluster."""
+
+    name: str
+    topic_id: str
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
+
+
+def declared_by_full_name(settings: KafkaSettings, layout: Layout) -> dict[str, Topic]:
+    """Every declared topic by its name on the cluster."""
+    return {settings.topic(name): topic for name, topic in declared(layout).items()}
+
+
+def cluster_id(admin: AdminClient, timeout_s: float = _TIMEOUT_S) -> str:
+    """The identity of the cluster; raises BrokerUnavailable."""
+    with kafka_errors("describe the cluster"):
+        found: str = admin.describe_cluster(request_timeout=timeout_s).result().cluster_id
+        return found
+
+
+def describe_log(admin: AdminClient, topic: str) -> LogId:
+    """The identity of the log that ``topic`` (its name on the cluster) has now.
+
+    A topic that was deleted and created again has another one.
+
+    Raises:
+        SettingsError: there is no such topic; create it. BrokerUnavailable.
+    """
+    with kafka_errors(f"describe topic {topic}"):
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_S)
+        return LogId(cluster_id(admin), str(described[topic].result().topic_id))
+
+
+def partition_count(admin: AdminClient, topic: str) -> int:
+    """How many partitions the topic has on the cluster; raises as :func:`describe_log`."""
+    with kafka_errors(f"describe topic {topic}"):
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_S)
+        return len(described[topic].result().partitions)
+
+
+def begin_offsets(admin: AdminClient, topic: str) -> dict[int, NextOffset]:
+    """By partition, the first offset that can still be read."""
+    return _offsets(admin, topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+
+def end_offsets(admin: AdminClient, topic: str) -> dict[int, NextOffset]:
+    """By partition, one more than the last offset that a read-committed consumer can read now."""
+    return _offsets(admin, topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+
+def existing_topics(admin: AdminClient, names: Sequence[str]) -> dict[str, ExistingTopic]:
+    """Those of ``names`` that exist, described."""
+    with kafka_errors("describe topics"):
+        described = {}
+        futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=_TIMEOUT_S)
+        for name, future in futures.items():
+            try:
+                described[name] = future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+        configs = _configs(admin, list(described))
+    return {
+        name: ExistingTopic(
+            name=name,
+            topic_id=str(topic.topic_id),
+            partitions=len(topic.partitions),
+            replicas=min(len(partition.replicas) for partition in topic.partitions),
+            config=configs[name],
+        )
+        for name, topic in described.items()
+    }
+
+
+def create_topics(admin: AdminClient, settings: KafkaSettings, layout: Layout) -> list[str]:
+    """Create the declared topics that do not exist; existing ones are left as they are. Returns the new names.
+
+    Three replicas where there are as many brokers, and then two of them must confirm a write.
+    """
+    wanted = declared_by_full_name(settings, layout)
+    missing = sorted(wanted.keys() - existing_topics(admin, list(wanted)).keys())
+    if not missing:
+        return []
+    with kafka_errors("create topics"):
+        brokers = len(admin.describe_cluster(request_timeout=_TIMEOUT_S).result().nodes)
+        requests = [_new_topic(name, wanted[name], min(_REPLICAS_WANTED, brokers)) for name in missing]
+        created = []
+        for name, future in admin.create_topics(requests, operation_timeout=_TIMEOUT_S).items():
+            try:
+                future.result()
+                created.append(name)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        return created
+
+
+@_until_led
+def delete_records(admin: AdminClient, topic: str, before: Mapping[int, NextOffset]) -> dict[int, NextOffset]:
+    """Remove the records below the given offsets, for ever; returns the new first offsets."""
+    with kafka_errors(f"delete records of {topic}"):
+        requests = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
+        futures = admin.delete_records(requests, operation_timeout=_TIMEOUT_S)
+        return {partition.partition: NextOffset(future.result().low_watermark) for partition, future in futures.items()}
+
+
+def check_position(
+    *,
+    topic: str,
+    partition: int,
+    expected: LogId,
+    found: LogId,
+    next_offset: NextOffset,
+    log_start: NextOffset,
+    log_end: NextOffset,
+) -> None:
+    """Do nothing if reading can go on at ``next_offset``, because the log is the same and still has it.
+
+    Raises:
+        LogChanged: another log under this name, or a position beyond its end.
+        LogTruncated: the records at the position were removed.
+    """
+    where = f"{topic}[{partition}]"
+    if expected != found:
+        raise LogChanged(f"{where} is the log {found}, but the stored offsets are of the log {expected}")
+    if next_offset > log_end:
+        raise LogChanged(f"{where} ends at {log_end}, but we had read up to {next_offset}: records were lost")
+    if next_offset < log_start:
+        raise LogTruncated(
+            f"{where} begins at {log_start}, but we must go on at {next_offset}: "
+            f"{log_start - next_offset} records were removed"
+        )
+
+
+@_until_led
+def _offsets(admin: AdminClient, topic: str, spec: OffsetSpec) -> dict[int, NextOffset]:
+    count = partition_count(admin, topic)
+    with kafka_errors(f"list offsets of {topic}"):
+        futures = admin.list_offsets(
+            {TopicPartition(topic, partition): spec for partition in range(count)},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_TIMEOUT_S,
+        )
+        return {partition.partition: NextOffset(future.result().offset) for partition, future in futures.items()}
+
+
+def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    futures = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
+    return {
+        resource.name: {key: entry.value for key, entry in future.result().items()}
+        for resource, future in futures.items()
+    }
+
+
+def _new_topic(name: str, topic: Topic, replicas: int) -> NewTopic:
+    config = topic.kafka_config()
+    if replicas >= _REPLICAS_WANTED:
+        config["min.insync.replicas"] = "2"
+    return NewTopic(name, num_partitions=topic.partitions, replication_factor=replicas, config=config)

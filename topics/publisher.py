@@ -1,0 +1,128 @@
+"""Publishing catalogue events: what the API and the command do with a product that somebody hands them."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import msgspec
+from confluent_kafka import KafkaError, Message
+
+from schemas import framing
+from schemas.errors import FreshlensError, InvalidProduct
+from schemas.events import Picture, ProductAdded, ProductDeleted
+from schemas.hashing import content_hash
+from schemas.identity import ProductKey
+from schemas.progress import Position
+from topics import administration, clients
+from topics.declarations import INPUT_BYTES_MAX, PRODUCT_ADDED, PRODUCT_DELETED
+from topics.registry import open_registry
+from topics.settings import KafkaSettings
+from topics.store import ObjectStore, original_key
+
+INLINE_BYTES_MAX = 64 * 1024
+"""A larger inline picture goes to the store and travels by reference: brokers are no place for photos."""
+
+Event = ProductAdded | ProductDeleted
+OnDone = Callable[[Position | FreshlensError], None]
+
+
+class Publisher:
+    """Sends events to ``product-added`` and ``product-deleted``; one per process, closed at the end.
+
+    Without a store, large pictures stay inline up to the topic's limit.
+    """
+
+    def __init__(self, kafka: KafkaSettings, *, store: ObjectStore | None = None) -> None:
+        self._kafka = kafka
+        self._store = store
+        self._producer = clients.producer(kafka)
+        self._registry = open_registry(kafka)
+        self._log_ids = {
+            name: str(administration.describe_log(clients.admin(kafka), kafka.topic(name)))
+            for name in (PRODUCT_ADDED, PRODUCT_DELETED)
+        }
+        self._closing = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
+        self._poller.start()
+
+    def send(self, event: Event, on_done: OnDone) -> None:
+        """Hand the event to the producer; ``on_done`` is called in the publisher's thread, once.
+
+        Raises:
+            InvalidProduct: the event is larger than the topic takes, or does not fit the schema.
+            Backpressure: the producer's buffer is full; wait and send again.
+        """
+        name = PRODUCT_DELETED if isinstance(event, ProductDeleted) else PRODUCT_ADDED
+        value = self._encoded(name, self._with_large_pictures_stored(event))
+        if len(value) > INPUT_BYTES_MAX - 4096:
+            raise InvalidProduct(f"{event.tenant}/{event.product_id}: {len(value)} bytes of event are too many")
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                on_done(clients.translated(error, f"publish to {name}"))
+            else:
+                on_done(Position(self._log_ids[name], name, message.partition(), message.offset()))
+
+        key = ProductKey(event.tenant, event.product_id).to_bytes()
+        with clients.kafka_errors(f"publish to {name}"):
+            self._producer.produce(self._kafka.topic(name), value, key, on_delivery=delivered)
+
+    async def publish(self, event: Event) -> Position:
+        """Send one event and wait until the broker has it.
+
+        Raises:
+            InvalidProduct, Backpressure: as :meth:`send`.
+            TransientError: the broker did not confirm.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Position] = loop.create_future()
+
+        def settle(outcome: Position | FreshlensError) -> None:
+            if done.done():
+                return
+            if isinstance(outcome, Position):
+                done.set_result(outcome)
+            else:
+                done.set_exception(outcome)
+
+        self.send(event, lambda outcome: loop.call_soon_threadsafe(settle, outcome))
+        return await done
+
+    def flush(self, timeout_s: float = 30) -> int:
+        """Wait until everything sent is confirmed or the time is up; returns how many are still unconfirmed."""
+        return int(self._producer.flush(timeout_s))
+
+    def close(self) -> None:
+        """Flush and stop."""
+        self.flush()
+        self._closing.set()
+        self._poller.join()
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.05)
+
+    def _encoded(self, name: str, event: Event) -> bytes:
+        codec = framing.CODECS[name]
+        if self._registry is None:
+            return codec.encode(event)
+        return codec.encode_confluent(event, self._registry.id_of(f"{self._kafka.topic(name)}-value", codec.schema))
+
+    def _with_large_pictures_stored(self, event: Event) -> Event:
+        if isinstance(event, ProductDeleted) or event.content is None or self._store is None:
+            return event
+        if not any(_is_large(picture) for picture in event.content.pictures):
+            return event
+        pictures = tuple(self._stored(picture) for picture in event.content.pictures)
+        return msgspec.structs.replace(event, content=msgspec.structs.replace(event.content, pictures=pictures))
+
+    def _stored(self, picture: Picture) -> Picture:
+        if self._store is None or picture.inline is None or not _is_large(picture):
+            return picture
+        digest = content_hash(picture.inline).hex()
+        self._store.put(original_key(digest), picture.inline)
+        return Picture(uri=f"store://originals/{digest}")
+
+
+def _is_large(picture: Picture) -> bool:
+    return picture.inline is not None and len(picture.inline) > INLINE_BYTES_MAX

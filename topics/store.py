@@ -1,0 +1,180 @@
+"""The object store: pictures, thumbnails, generations. Reached by URL; ``file://`` now.
+
+Every key is a relative path of plain segments. The one thing asked of a store beyond get and put is a create
+that fails when the key exists, because publishing a generation rests on it.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from schemas.errors import SettingsError
+from schemas.identity import check_tenant
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}")
+_HASH = re.compile(r"[0-9a-f]{16,128}")
+_TEMPORARY = ".tmp-"
+
+
+class ObjectStore(Protocol):
+    """Keys are relative paths; values are bytes, replaced as a whole. Every call may raise OSError."""
+
+    def get(self, key: str) -> bytes:
+        """The bytes; raises FileNotFoundError."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace; a reader sees the old bytes or the new ones, never a mixture."""
+        ...
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write durably unless the key exists; of any number of racing callers exactly one gets True."""
+        ...
+
+    def put_file(self, key: str, source: Path) -> None:
+        """Write or replace from a local file, durably."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def list(self, prefix: str = "") -> list[str]:
+        """The keys below the folder ``prefix``, sorted; empty where there is none."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove; absent is fine."""
+        ...
+
+    def local_path(self, key: str) -> Path:
+        """A local file or folder to memory-map from; remote stores download to a cache first."""
+        ...
+
+
+class FileStore:
+    """An ObjectStore in a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def get(self, key: str) -> bytes:
+        return self._path(key).read_bytes()
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        temporary = self._written(path, data, durable=False)
+        temporary.replace(path)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        temporary = self._written(path, data, durable=True)
+        try:
+            # link(2) fails when the name exists, which rename does not: this is the whole commit.
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        _sync_folder(path.parent)
+        return True
+
+    def put_file(self, key: str, source: Path) -> None:
+        path = self._path(key)
+        temporary = self._temporary(path)
+        with source.open("rb") as reader, temporary.open("xb") as writer:
+            while chunk := reader.read(1 << 20):
+                writer.write(chunk)
+            _sync_file(writer.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def list(self, prefix: str = "") -> list[str]:
+        folder = self._path(prefix.rstrip("/")) if prefix else self.root
+        return sorted(path.relative_to(self.root).as_posix() for path in _files_below(folder))
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def local_path(self, key: str) -> Path:
+        return self._path(key)
+
+    def _path(self, key: str) -> Path:
+        return self.root / checked_key(key)
+
+    def _temporary(self, path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+
+    def _written(self, path: Path, data: bytes, *, durable: bool) -> Path:
+        temporary = self._temporary(path)
+        with temporary.open("xb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                _sync_file(file.fileno())
+        return temporary
+
+
+def open_store(url: str) -> ObjectStore:
+    """The store at ``file:///folder`` (a plain path is one too).
+
+    Raises:
+        SettingsError: a kind of store without create-if-absent here; publishing would not be safe.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return FileStore(Path(unquote(parts.path)))
+    if not parts.scheme and url:
+        return FileStore(Path(url))
+    raise SettingsError(
+        f"object store {parts.scheme}://{parts.hostname or ''}: only file:// can create-if-absent so far"
+    )
+
+
+def checked_key(key: str) -> str:
+    """The key, or ValueError for one that could leave the store: no segment starts with a dot."""
+    if not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+        raise ValueError(f"not a store key: {key[:200]!r}")
+    return key
+
+
+def original_key(content_hash: str) -> str:
+    """Where the original bytes of a picture are kept, by the hexadecimal hash of those bytes."""
+    return f"originals/{_spread(content_hash)}"
+
+
+def thumbnail_key(tenant: str, content_hash: str, size: int) -> str:
+    """Where the thumbnail of ``size`` pixels is kept; by tenant, so that no hash opens another's picture."""
+    return f"thumbnails/{check_tenant(tenant)}/{_spread(content_hash)}-{size}"
+
+
+def _spread(content_hash: str) -> str:
+    if not _HASH.fullmatch(content_hash):
+        raise ValueError(f"not a hexadecimal hash: {content_hash[:80]!r}")
+    # Two levels: a folder of a million files is slow to list on some file systems.
+    return f"{content_hash[:2]}/{content_hash}"
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith(_TEMPORARY):
+            yield path
+
+
+def _sync_file(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
