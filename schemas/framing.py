@@ -116,7 +116,12 @@ def history(name: str) -> list[dict[str, Any]]:
     if not folder.is_dir():
         return []
     files = [file for file in folder.iterdir() if file.name.startswith(f"{name}.v")]
-    return [json.loads(file.read_text()) for file in sorted(files, key=lambda file: file.name)]
+    return [json.loads(file.read_text()) for file in sorted(files, key=lambda file: _number(file.name))]
+
+
+def _number(file_name: str) -> int:
+    """9 of ``clicks.v9.avsc``: as a number, or v10 would come before v9."""
+    return int(file_name.rsplit(".v", 1)[1].removesuffix(".avsc"))
 
 
 def _fingerprint(schema: dict[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 )
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from schemas.errors import BrokerUnavailable, LogChanged, LogTruncated
+from schemas.errors import BrokerUnavailable, LogChanged, LogTruncated, SettingsError
 from schemas.layout import Layout, LogId, NextOffset
 from topics.clients import kafka_errors
 from topics.declarations import Topic, declared
@@ -22,8 +22,8 @@ from topics.settings import KafkaSettings
 _TIMEOUT_S = 30.0
 _REPLICAS_WANTED = 3
 _until_led = retry(
-    # A partition has no leader for a moment after its topic was created and after a broker started.
-    retry=retry_if_exception_type(BrokerUnavailable),
+    # For a moment after a topic was created or a broker has started, a partition is unknown or has no leader.
+    retry=retry_if_exception_type((BrokerUnavailable, SettingsError)),
     stop=stop_after_delay(10),
     wait=wait_fixed(0.1),
     reraise=True,
@@ -116,18 +116,9 @@ def create_topics(admin: AdminClient, settings: KafkaSettings, layout: Layout) -
     missing = sorted(wanted.keys() - existing_topics(admin, list(wanted)).keys())
     if not missing:
         return []
-    with kafka_errors("create topics"):
-        brokers = len(admin.describe_cluster(request_timeout=_TIMEOUT_S).result().nodes)
-        requests = [_new_topic(name, wanted[name], min(_REPLICAS_WANTED, brokers)) for name in missing]
-        created = []
-        for name, future in admin.create_topics(requests, operation_timeout=_TIMEOUT_S).items():
-            try:
-                future.result()
-                created.append(name)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
-        return created
+    created = _created(admin, {name: wanted[name] for name in missing})
+    _wait_until_known(admin, missing)
+    return created
 
 
 @_until_led
@@ -167,12 +158,39 @@ def check_position(
         )
 
 
+def _created(admin: AdminClient, missing: Mapping[str, Topic]) -> list[str]:
+    with kafka_errors("create topics"):
+        brokers = len(admin.describe_cluster(request_timeout=_TIMEOUT_S).result().nodes)
+        replicas = min(_REPLICAS_WANTED, brokers)
+        requests = [_new_topic(name, topic, replicas) for name, topic in missing.items()]
+        created = []
+        for name, future in admin.create_topics(requests, operation_timeout=_TIMEOUT_S).items():
+            try:
+                future.result()
+                created.append(name)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        return created
+
+
 @_until_led
+def _wait_until_known(admin: AdminClient, names: Sequence[str]) -> None:
+    """A broker answers for a new topic only a moment after the controller has created it."""
+    if unknown := set(names) - existing_topics(admin, names).keys():
+        raise BrokerUnavailable(f"the broker does not know its new topics yet: {', '.join(sorted(unknown))}")
+
+
 def _offsets(admin: AdminClient, topic: str, spec: OffsetSpec) -> dict[int, NextOffset]:
-    count = partition_count(admin, topic)
+    partitions = range(partition_count(admin, topic))
+    return _listed_offsets(admin, topic, {TopicPartition(topic, partition): spec for partition in partitions})
+
+
+@_until_led
+def _listed_offsets(admin: AdminClient, topic: str, asked: dict[TopicPartition, OffsetSpec]) -> dict[int, NextOffset]:
     with kafka_errors(f"list offsets of {topic}"):
         futures = admin.list_offsets(
-            {TopicPartition(topic, partition): spec for partition in range(count)},
+            asked,
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_TIMEOUT_S,
         )

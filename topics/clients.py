@@ -22,7 +22,8 @@ _PRODUCER: dict[str, Setting] = {
     "acks": "all",
     "enable.idempotence": True,
     "linger.ms": 2,
-    "compression.type": "lz4",
+    # Of the codecs the one that aiokafka (within Faust) reads without a further library.
+    "compression.type": "gzip",
     "message.max.bytes": MESSAGE_BYTES_MAX + _BATCH_OVERHEAD_BYTES,
     # Beyond these produce() raises BufferError: the caller's backpressure.
     "queue.buffering.max.messages": 100_000,

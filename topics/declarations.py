@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
+from schemas.lane import DEFAULT_LANE
 from schemas.layout import Layout
 
 Cleanup = Literal["delete", "compact"]
@@ -73,9 +74,9 @@ class Topic:
         assert self.partitions >= 1, self.name
         assert self.segment_ms <= DAY_MS, "a segment lives as long as its newest record: keep it short"
 
-    def full_name(self, prefix: str = "", lane: str = "") -> str:
-        """The name on the cluster; the default lane (empty) adds nothing."""
-        suffix = f".{lane}" if lane and self.per_lane else ""
+    def full_name(self, prefix: str = "", lane: str = DEFAULT_LANE) -> str:
+        """The name on the cluster; the default lane adds nothing."""
+        suffix = f".{lane}" if self.per_lane and lane != DEFAULT_LANE else ""
         return f"{prefix}{self.name}{suffix}"
 
     def kafka_config(self) -> dict[str, str]:

@@ -15,7 +15,6 @@ from schemas.identity import ProductKey
 from schemas.progress import Position
 from topics import administration, clients
 from topics.declarations import INPUT_BYTES_MAX, PRODUCT_ADDED, PRODUCT_DELETED
-from topics.registry import open_registry
 from topics.settings import KafkaSettings
 from topics.store import ObjectStore, original_key
 
@@ -23,7 +22,7 @@ INLINE_BYTES_MAX = 64 * 1024
 """A larger inline picture goes to the store and travels by reference: brokers are no place for photos."""
 
 Event = ProductAdded | ProductDeleted
-OnDone = Callable[[Position | FreshlensError], None]
+OnDone = Callable[[Position | FreshlensError], object]
 
 
 class Publisher:
@@ -36,7 +35,7 @@ class Publisher:
         self._kafka = kafka
         self._store = store
         self._producer = clients.producer(kafka)
-        self._registry = open_registry(kafka)
+        self._registry = _registry(kafka)
         self._log_ids = {
             name: str(administration.describe_log(clients.admin(kafka), kafka.topic(name)))
             for name in (PRODUCT_ADDED, PRODUCT_DELETED)
@@ -58,10 +57,11 @@ class Publisher:
             raise InvalidProduct(f"{event.tenant}/{event.product_id}: {len(value)} bytes of event are too many")
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                on_done(clients.translated(error, f"publish to {name}"))
+            partition, offset = message.partition(), message.offset()
+            if error is not None or partition is None or offset is None:
+                on_done(clients.translated(error or KafkaError(KafkaError._FAIL), f"publish to {name}"))
             else:
-                on_done(Position(self._log_ids[name], name, message.partition(), message.offset()))
+                on_done(Position(self._log_ids[name], name, partition, offset))
 
         key = ProductKey(event.tenant, event.product_id).to_bytes()
         with clients.kafka_errors(f"publish to {name}"):
@@ -122,6 +122,14 @@ class Publisher:
         digest = content_hash(picture.inline).hex()
         self._store.put(original_key(digest), picture.inline)
         return Picture(uri=f"store://originals/{digest}")
+
+
+def _registry(kafka: KafkaSettings) -> framing.SchemaRegistry | None:
+    if kafka.schema_registry_url is None:
+        return None
+    from topics.registry import open_registry  # its client is heavy, and few have a registry
+
+    return open_registry(kafka)
 
 
 def _is_large(picture: Picture) -> bool:

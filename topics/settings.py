@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import SettingsError
+from schemas.lane import DEFAULT_LANE
 from topics.declarations import TOPICS
 
 Setting = str | int | float | bool
@@ -17,7 +18,7 @@ _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
-_LANE = re.compile(r"[A-Za-z0-9_-]{0,60}")
+_LANE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _REGISTRY = re.compile(r"(https?|mock)://\S+")
 _FILES = {
     "KAFKA_SSL_CAFILE": "ssl_cafile",
@@ -43,8 +44,8 @@ class KafkaSettings:
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
     topic_prefix: str = ""
-    lane: str = ""
-    """The embedding lane; empty is the default one."""
+    lane: str = DEFAULT_LANE
+    """The embedding lane, whose topics and groups these are."""
     schema_registry_url: str | None = field(default=None, repr=False)  # may carry user:password@
 
     @classmethod
@@ -63,7 +64,7 @@ class KafkaSettings:
             sasl_username=environ.get("KAFKA_SASL_USERNAME") or None,
             sasl_password=environ.get("KAFKA_SASL_PASSWORD") or None,
             topic_prefix=environ.get("FRESHLENS_TOPIC_PREFIX", ""),
-            lane=environ.get("FRESHLENS_LANE", ""),
+            lane=environ.get("FRESHLENS_LANE") or DEFAULT_LANE,
             schema_registry_url=environ.get("SCHEMA_REGISTRY_URL") or None,
             **{name: environ.get(variable) or None for variable, name in _FILES.items()},
         )
@@ -94,7 +95,7 @@ class KafkaSettings:
 
     def group(self, name: str) -> str:
         """The name on the cluster of a consumer group of ours."""
-        return f"{self.topic_prefix}freshlens-{name}" + (f".{self.lane}" if self.lane else "")
+        return f"{self.topic_prefix}freshlens-{name}" + (f".{self.lane}" if self.lane != DEFAULT_LANE else "")
 
     def environment(self) -> dict[str, str]:
         """The variables that :meth:`from_env` reads these from; with secrets, for child processes only."""
@@ -221,7 +222,7 @@ def _name_problems(settings: KafkaSettings) -> list[str]:
     if not _PREFIX.fullmatch(settings.topic_prefix):
         problems.append("FRESHLENS_TOPIC_PREFIX: up to 100 of A-Z, a-z, 0-9, '.', '_' and '-'")
     if not _LANE.fullmatch(settings.lane):
-        problems.append("FRESHLENS_LANE: up to 60 of A-Z, a-z, 0-9, '_' and '-'")
+        problems.append("FRESHLENS_LANE: 1 to 63 of a-z, 0-9 and '-'")
     if settings.schema_registry_url and not _REGISTRY.fullmatch(settings.schema_registry_url):
         problems.append("SCHEMA_REGISTRY_URL must start with http:// or https://")
     return problems

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-type Outline = NDArray[np.float64]
+Outline: TypeAlias = NDArray[np.float64]
 """(n, 2) points in the unit square."""
-type Points = Sequence[tuple[float, float]]
+Points: TypeAlias = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def smooth(points: Points, *, closed: bool = True, steps: int = 8) -> Outline:
     curve = 0.5 * (
         2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
     )
+    corner = (start == stop).all(axis=1)  # a doubled point would curl
+    curve[corner] = start[corner][:, None, :]
     flat: Outline = curve.reshape(-1, 2)
     return flat if closed else np.concatenate([flat, given[-1:]])
 

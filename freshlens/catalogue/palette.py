@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-type Rgb = tuple[int, int, int]
+from typing import TypeAlias
+
+Rgb: TypeAlias = tuple[int, int, int]
 
 COLOURS: dict[str, Rgb] = {
     "black": (38, 38, 42),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from collections.abc import Callable
 
 import numpy as np
@@ -10,9 +12,9 @@ from PIL import Image, ImageDraw
 
 from freshlens.catalogue.palette import COLOURS, Rgb
 
-type Pixels = NDArray[np.float32]
-type Mask = NDArray[np.float32]
-type Random = np.random.Generator
+Pixels: TypeAlias = NDArray[np.float32]
+Mask: TypeAlias = NDArray[np.float32]
+Random: TypeAlias = np.random.Generator
 
 FIXED: dict[str, Rgb] = {
     "black": (44, 44, 48),
@@ -25,6 +27,7 @@ FIXED: dict[str, Rgb] = {
     "tan": (186, 128, 78),
     "glow": (255, 240, 200),
     "lens": (58, 62, 76),
+    "leaf": (72, 128, 70),
 }
 
 

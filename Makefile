@@ -1,0 +1,57 @@
+# Two commands matter: `make demo` and `make test`. Both set up everything they need in .venv, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check unit integration e2e bench clean
+
+help: ## say what there is to make
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## install everything into .venv
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "missing: Python 3.11 or newer (set PYTHON=/path/to/python3.11)"; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null \
+		|| { echo "missing: a C++ compiler; hnswlib is built from source (Debian: apt-get install g++)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo "missing: Python's venv module (Debian: apt-get install python3-venv python3-dev)"; exit 1; }
+	@echo "setting up $(VENV): some minutes the first time, most of it the download of torch"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv -c constraints.txt
+	@$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[server,dev]' \
+		|| { echo "uv could not install, trying pip"; $(BIN)/pip install -c constraints.txt -e '.[server,dev]'; }
+	@touch $@
+
+demo: setup ## run everything with a drawn catalogue, and answer a search by photo (Ctrl-C ends it)
+	@$(BIN)/freshlens demo
+
+up: setup ## run everything, without the demo catalogue
+	@$(BIN)/freshlens up --no-demo
+
+test: setup check ## lint, types, architecture, and every test
+	@$(BIN)/python -m pytest -q --durations=15
+
+check: setup ## ruff, mypy and the import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: setup ## the quick tests: no sockets, no broker
+	@$(BIN)/python -m pytest -q tests/unit tests/property tests/compat tests/docs
+
+integration: setup ## tests on a real Apache Kafka
+	@$(BIN)/python -m pytest -q tests/integration
+
+e2e: setup ## tests of the running product in Chromium
+	@$(BIN)/python -m pytest -q tests/e2e
+
+bench: setup ## measure: every figure with its recall, into benchmarks/results
+	@$(BIN)/python -m benchmarks.run
+
+clean: ## remove the environment and the demo's data
+	rm -rf $(VENV) .freshlens

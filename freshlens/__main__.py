@@ -1,0 +1,5 @@
+"""``python -m freshlens`` is the ``freshlens`` command."""
+
+from freshlens.cli import main
+
+main()

@@ -1,0 +1,91 @@
+"""``freshlens evaluate``: how well an encoder finds products by photos, on files, without a running product."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from freshlens.cli.context import Context
+from freshlens.publishing import read_products
+from schemas.embeddings import Vector
+from schemas.errors import InvalidProduct, SettingsError
+
+_BATCH = 64
+
+
+@click.command("evaluate")
+@click.option(
+    "--catalogue",
+    "catalogues",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON lines of products; several times for several files.",
+)
+@click.option(
+    "--queries",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON lines of photos: image, and product_id (recall, MRR) or category (P@5).",
+)
+@click.option("--where", help="Only queries whose KEY is VALUE, as in split=val.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def evaluate_command(
+    context: Context, catalogues: tuple[Path, ...], queries: Path, where: str | None, as_json: bool
+) -> None:
+    """Encode catalogue and photos, search exactly, and print recall@1/5/10, MRR and category P@5.
+
+    \b
+    Example:
+        freshlens evaluate --catalogue grocery/products.jsonl --queries grocery/photos.jsonl --where split=val
+    """
+    from freshlens.evaluation import evaluate
+    from processors.open_clip_encoder import load_encoder
+
+    name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
+    if name.startswith("none:"):
+        raise SettingsError("FRESHLENS_ENCODER=none has no model to evaluate")
+    encoder = load_encoder(name)
+    products = [entry for path in catalogues for entry in _entries(path, None)]
+    photos = list(_entries(queries, where))
+    if not photos:
+        raise SettingsError(f"no query in {queries} has {where}" if where else f"{queries} is empty")
+    catalogue_vectors = _encoded(encoder, [entry["path"] for entry in products], "catalogue")
+    query_vectors = _encoded(encoder, [entry["path"] for entry in photos], "queries")
+    figures = evaluate(query_vectors, photos, catalogue_vectors, products)
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    click.echo(f"encoder {encoder.encoder_id}, {len(products):,} products, {len(photos):,} queries")
+    for measure, value in figures.items():
+        click.echo(f"{measure:>12}  {value:.4f}")
+
+
+def _entries(path: Path, where: str | None) -> Iterator[dict[str, Any]]:
+    """The lines of a file, each with the ``path`` of its first picture."""
+    key, _, value = (where or "").partition("=")
+    for name, line in read_products(path):
+        if isinstance(line, InvalidProduct):
+            raise SettingsError(f"{path}, {name}: {line}")
+        if where and str(line.get(key)) != value:
+            continue
+        picture = line.get("image") or next(iter(line.get("images") or []), None)
+        if not isinstance(picture, str):
+            raise SettingsError(f"{path}, {name}: no image")
+        yield {**line, "path": path.parent / picture}
+
+
+def _encoded(encoder: Any, paths: list[Path], label: str) -> Vector:
+    from processors.decode import decode
+
+    batches: list[npt.NDArray[np.float32]] = []
+    for start in track(range(0, len(paths), _BATCH), description=label, transient=True):
+        pictures = [decode(path.read_bytes(), encoder.form).pixels for path in paths[start : start + _BATCH]]
+        batches.append(encoder.encode_images(np.stack(pictures)))
+    return np.concatenate(batches)

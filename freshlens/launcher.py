@@ -1,0 +1,277 @@
+"""``freshlens up``: everything on one machine, started, watched and stopped in order."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from freshlens import lane_file, run_file, telemetry
+from freshlens.broker import EmbeddedBroker
+from freshlens.processes import ROLES
+from freshlens.run_file import RunFile
+from freshlens.supervisor import Program, Supervisor
+from processors.open_clip_encoder import space_of
+from schemas.errors import SettingsError
+from schemas.lane import Lane
+from topics import administration, clients
+from topics.settings import KafkaSettings
+
+READY_TIMEOUT_S = 120.0
+LOOPBACK = "127.0.0.1"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class UpSettings:
+    """What ``freshlens up`` was asked for; port 0 picks a free one."""
+
+    data: Path
+    host: str
+    port: int
+    kafka_port: int
+    environ: Mapping[str, str]
+
+    @property
+    def encoder(self) -> str:
+        return self.environ.get("FRESHLENS_ENCODER") or "bundled"
+
+
+class Launcher:
+    """One run of everything: ``await start()``, then ``await run_until_stopped()``.
+
+    ``tell`` gets the lines for the terminal: ``kafka HOST:PORT``, ``search http://HOST:PORT/``, ``ready``, and one
+    for whatever happens to a process.
+    """
+
+    def __init__(self, settings: UpSettings, tell: Tell) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._supervisor = Supervisor(tell, self._write_run_file)
+        self._broker: EmbeddedBroker | None = None
+        self._known_pids: set[int] = set()
+        self._ready = False
+        self._stop = asyncio.Event()
+        self.kafka_address = ""
+        self.url = ""
+        self.lane: Lane | None = None
+
+    async def start(self) -> None:
+        """Start everything and wait until it works.
+
+        Raises:
+            SettingsError, StorageError: nothing keeps running; the message says what to do.
+        """
+        settings = self._settings
+        settings.data.mkdir(parents=True, exist_ok=True)
+        (settings.data / "logs").mkdir(exist_ok=True)
+        if (running := run_file.read(settings.data)) is not None:
+            raise SettingsError(
+                f"freshlens already runs in {settings.data} (process {running.pid}, {running.url}): "
+                "stop it with `freshlens stop`, or use another --data",
+                code="already-running",
+            )
+        port = chosen_port(settings.host, settings.port)
+        self._listen_for_signals()
+        try:
+            await self._start_everything(port)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def run_until_stopped(self) -> None:
+        """Serve until SIGINT or SIGTERM, then stop cleanly."""
+        await self._stop.wait()
+        self._tell("stopping")
+        await self.stop()
+
+    async def or_stopped(self, work: Awaitable[object]) -> None:
+        """Do some work beside serving; a signal ends it early."""
+        task: asyncio.Future[object] = asyncio.ensure_future(work)
+        stopped: asyncio.Future[object] = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+        elif (error := task.exception()) is not None:
+            raise error
+
+    def request_stop(self) -> None:
+        """As if SIGTERM had come."""
+        self._stop.set()
+
+    async def stop(self) -> None:
+        """Stop what faces outwards first and the broker last, so that nothing is lost on the way."""
+        await self._supervisor.stop("api")
+        await self._supervisor.stop(*(role for role in ROLES if role != "api"))
+        await self._supervisor.stop("kafka")
+        if self._broker is not None:
+            self._broker.stop()
+        run_file.remove(self._settings.data)
+
+    async def _start_everything(self, port: int) -> None:
+        settings = self._settings
+        self.lane = Lane.from_env({**settings.environ, "FRESHLENS_SPACE": str(space_of(settings.encoder))})
+        lane_file.claim(settings.data, self.lane, settings.encoder)
+        kafka = await self._start_kafka()
+        created = await asyncio.to_thread(administration.create_topics, clients.admin(kafka), kafka, self.lane.layout)
+        if created:
+            self._tell(f"created {len(created)} topics")
+        self.url = f"http://{settings.host}:{port}"
+        environ = self._child_environ(kafka, self.lane, port)
+        roles = [role for role in ROLES if role != "encoder" or not settings.encoder.startswith("none:")]
+        children = {role: self._supervisor.start(self._program(role, environ)) for role in roles}
+        await self._wait_until(children["api"].is_ready.wait())
+        self._tell(f"search {self.url}/")
+        await self._wait_until(*(child.is_ready.wait() for child in children.values()), self._until_answers())
+        self._ready = True
+        self._write_run_file()
+        self._tell("ready")
+
+    async def _until_answers(self) -> None:
+        """Wait until the query API itself says that it can answer searches."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"{self.url}/readyz") as response:
+                        if response.status == 200:
+                            return
+                await asyncio.sleep(0.05)
+
+    async def _start_kafka(self) -> KafkaSettings:
+        settings = self._settings
+        if settings.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+            kafka = KafkaSettings.from_env(settings.environ)
+            self.kafka_address = kafka.bootstrap_servers
+        else:
+            self._broker = EmbeddedBroker(settings.data, settings.kafka_port, tell=self._tell)
+            await asyncio.to_thread(self._broker.prepare)
+            self.kafka_address = self._broker.address
+            child = self._supervisor.start(self._kafka_program(self._broker))
+            await self._wait_until(child.is_ready.wait())
+            kafka = KafkaSettings.from_env(settings.environ, discovered=self.kafka_address)
+        self._tell(f"kafka {self.kafka_address}")
+        return kafka
+
+    async def _wait_until(self, *conditions: Awaitable[object]) -> None:
+        stopped: asyncio.Future[object] = asyncio.ensure_future(self._stop.wait())
+        everything: asyncio.Future[object] = asyncio.ensure_future(asyncio.gather(*conditions))
+        await asyncio.wait({stopped, everything}, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if everything.done():
+            everything.result()
+            return
+        everything.cancel()
+        if self._stop.is_set():
+            raise asyncio.CancelledError
+        raise SettingsError(
+            f"not ready after {READY_TIMEOUT_S:.0f} s; the logs in {self._settings.data / 'logs'} say why",
+            code="broker-start-failed",
+        )
+
+    def _child_environ(self, kafka: KafkaSettings, lane: Lane, port: int) -> dict[str, str]:
+        settings = self._settings
+        data = settings.data.resolve()
+        metrics = data / "metrics"
+        metrics.mkdir(exist_ok=True)
+        for left in metrics.glob("*.db"):
+            left.unlink()
+        encoder_port = free_port()
+        own = {
+            "FRESHLENS_DATA": str(data),
+            "FRESHLENS_STORE": settings.environ.get("FRESHLENS_STORE") or f"file://{data / 'store'}",
+            "FRESHLENS_SPACE": str(lane.space),
+            "FRESHLENS_PARTITIONS": str(lane.layout.partitions),
+            "FRESHLENS_SHARDS": str(lane.layout.shards),
+            "FRESHLENS_ENCODER": settings.encoder,
+            "FRESHLENS_HOST": settings.host,
+            "FRESHLENS_PORT": str(port),
+            "FRESHLENS_NODE_ID": "node-0",
+            "FRESHLENS_NODE_HOST": LOOPBACK,
+            "FRESHLENS_NODE_PORT": str(free_port()),
+            "FRESHLENS_ENCODER_HOST": LOOPBACK,
+            "FRESHLENS_ENCODER_PORT": str(encoder_port),
+            telemetry.DIRECTORY_VARIABLE: str(metrics),
+            # One thread per process: the processes share the cores, not each its own pool of threads.
+            "OMP_NUM_THREADS": settings.environ.get("OMP_NUM_THREADS", "1"),
+        }
+        if not settings.encoder.startswith("none:"):
+            own["FRESHLENS_ENCODER_URL"] = f"http://{LOOPBACK}:{encoder_port}"
+        return {**settings.environ, **kafka.environment(), **own}
+
+    def _program(self, role: str, environ: Mapping[str, str]) -> Program:
+        command = [sys.executable, "-m", "freshlens", "serve", role, "--supervised"]
+        return Program(role, command, environ, self._settings.data / "logs" / f"{role}.log")
+
+    def _kafka_program(self, broker: EmbeddedBroker) -> Program:
+        async def ready(is_alive: Callable[[], bool]) -> None:
+            await asyncio.to_thread(broker.wait_until_ready, is_alive)
+
+        return Program("kafka", broker.command(), os.environ, broker.log_path, ready)
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def _write_run_file(self) -> None:
+        pids = self._supervisor.pids
+        for gone in self._known_pids - set(pids.values()):
+            telemetry.forget_process(self._settings.data / "metrics", gone)
+        self._known_pids = set(pids.values())
+        run = RunFile(
+            pid=os.getpid(),
+            started_at=psutil.Process().create_time(),
+            kafka=self.kafka_address,
+            url=self.url,
+            space=str(self.lane.space) if self.lane else "",
+            encoder=self._settings.encoder,
+            processes=pids,
+            ready=self._ready,
+        )
+        run_file.write(self._settings.data, run)
+
+
+def chosen_port(host: str, port: int) -> int:
+    """The port to serve on: the one asked for, if it is free, or any free one for 0.
+
+    Raises:
+        SettingsError: ``port-in-use``.
+    """
+    if port == 0:
+        return free_port(host)
+    if not _is_free(host, port):
+        raise SettingsError(
+            f"port {port} on {host} is taken: give another one with --port, or 0 for a free one", code="port-in-use"
+        )
+    return port
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A port that nobody listens on, below the range from which the system gives ports to connections."""
+    for _ in range(1000):
+        port = random.randrange(20_000, 32_000)
+        if _is_free(host, port):
+            return port
+    raise SettingsError(f"no free port on {host}", code="port-in-use")
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True

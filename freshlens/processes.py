@@ -1,0 +1,68 @@
+"""The roles of Freshlens: what each process of the product runs, and with which environment."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from schemas.errors import SettingsError
+from schemas.metrics import Metrics
+
+ROLES = ("encoder", "node", "embed", "deletes", "feedback", "compactor", "api")
+"""In the order in which they are started."""
+
+OnReady = Callable[[], None]
+_log = structlog.get_logger()
+
+
+def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnReady) -> None:
+    """Run one role in this process until it is told to stop (SIGTERM, SIGINT).
+
+    A role is imported only here, so that torch and FAISS never meet in one process.
+
+    Raises:
+        SettingsError: no such role, or its settings are wrong; every problem is listed.
+        StorageError: the process had to stop; its docstring says what the operator does.
+    """
+    if role in ("embed", "deletes", "feedback"):
+        from streams import worker
+        from streams.settings import StreamSettings
+
+        worker.run(role, StreamSettings.from_env(environ), metrics, on_ready)
+    elif role == "node":
+        from index_nodes import node
+        from index_nodes.settings import NodeSettings
+
+        node.run(NodeSettings.from_env(environ), metrics, on_ready)
+    elif role == "compactor":
+        from index_nodes import compactor
+        from index_nodes.settings import CompactorSettings
+
+        compactor.run(CompactorSettings.from_env(environ), metrics, on_ready)
+    elif role == "encoder":
+        from query_api import encoder_service
+        from query_api.settings import EncoderServiceSettings
+
+        encoder_service.run(EncoderServiceSettings.from_env(environ), metrics, on_ready)
+    elif role == "api":
+        from freshlens.telemetry import render_metrics
+        from query_api import serve as api
+        from query_api.settings import ApiSettings
+
+        api.run(ApiSettings.from_env(environ), metrics, on_ready, render_metrics)
+    else:
+        raise SettingsError(f"there is no role {role!r}; there are {', '.join(ROLES)}")
+
+
+def stop_with_parent() -> None:
+    """Stop this process when its parent ends, however it ends: the parent holds the other end of our stdin."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        _log.info("parent-gone")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

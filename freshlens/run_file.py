@@ -1,0 +1,51 @@
+"""``run.json``: how the commands find the ``freshlens up`` that runs in a data directory."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+
+
+class RunFile(msgspec.Struct, frozen=True):
+    """What one running ``up`` says of itself; rewritten whenever a process is replaced.
+
+    ``processes`` maps roles to process ids, 0 while a process is down.
+    """
+
+    pid: int
+    started_at: float
+    kafka: str
+    url: str
+    space: str
+    encoder: str
+    processes: dict[str, int]
+    ready: bool = False
+
+
+def _path(data: Path) -> Path:
+    return data / "run.json"
+
+
+def write(data: Path, run: RunFile) -> None:
+    """Replace the file as a whole."""
+    temporary = data / f"run.json.{os.getpid()}.tmp"
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(run)))
+    temporary.replace(_path(data))
+
+
+def read(data: Path) -> RunFile | None:
+    """The ``up`` that runs in this data directory, or None: a file left behind by a killed one does not count."""
+    try:
+        run = msgspec.json.decode(_path(data).read_bytes(), type=RunFile)
+        process = psutil.Process(run.pid)
+    except (FileNotFoundError, msgspec.DecodeError, psutil.NoSuchProcess):
+        return None
+    # A process id is used again; the start time tells whether it is still the one that wrote the file.
+    is_same = abs(process.create_time() - run.started_at) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    return run if is_same else None
+
+
+def remove(data: Path) -> None:
+    """Say that nothing runs here any more."""
+    _path(data).unlink(missing_ok=True)

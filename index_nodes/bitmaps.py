@@ -1,0 +1,62 @@
+"""Filters as bitmaps: a checked tree, evaluated clause by clause over columns."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from index_nodes.arrays import Mask
+from index_nodes.columns import PRODUCT_ID, Kind, Leaf
+from schemas.errors import FilterType, UnknownField
+from schemas.filters import And, AnyOf, Filter, Not, Or, Range, Scalar
+
+
+def check(clause: Filter, kinds: Mapping[str, Kind]) -> None:
+    """Do nothing if every field exists and is compared with values of its kind.
+
+    Args:
+        kinds: the fields of the tenant; a field's kind is that of the first value accepted.
+
+    Raises:
+        UnknownField: naming the fields that exist. FilterType: naming the field and its kind.
+    """
+    match clause:
+        case And(clauses) | Or(clauses):
+            for part in clauses:
+                check(part, kinds)
+        case Not(part):
+            check(part, kinds)
+        case AnyOf() | Range():
+            if clause.field not in kinds:
+                raise UnknownField(f"no product has {clause.field!r}; fields are {', '.join(sorted(kinds))}")
+            _check_values(clause, kinds[clause.field])
+
+
+def _check_values(clause: Leaf, kind: Kind) -> None:
+    if isinstance(clause, AnyOf):
+        fits = all(_is_of(value, kind) for value in clause.values)
+    else:
+        if kind is Kind.BOOLEAN or clause.field == PRODUCT_ID:
+            raise FilterType(f"{clause.field!r} takes values, not a range")
+        bounds = (clause.gte, clause.gt, clause.lte, clause.lt)
+        fits = all(bound is None or _is_of(bound, kind) for bound in bounds)
+    if not fits:
+        raise FilterType(f"{clause.field!r} is a {kind.value}, and the filter compares it with something else")
+
+
+def _is_of(value: Scalar, kind: Kind) -> bool:
+    if isinstance(value, bool):
+        return kind is Kind.BOOLEAN
+    return kind is (Kind.NUMBER if isinstance(value, int | float) else Kind.STRING)
+
+
+def evaluate(clause: Filter, leaf: Callable[[Leaf], Mask]) -> Mask:
+    """The bitmap of a tree, given that of each leaf. Bitmaps of leaves are not changed."""
+    match clause:
+        case And(clauses):
+            return np.logical_and.reduce([evaluate(part, leaf) for part in clauses])
+        case Or(clauses):
+            return np.logical_or.reduce([evaluate(part, leaf) for part in clauses])
+        case Not(part):
+            return ~evaluate(part, leaf)
+        case AnyOf() | Range():
+            return leaf(clause)

@@ -1,0 +1,166 @@
+"""A sealed block under an hnswlib graph, immutable once built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Protocol
+
+import hnswlib
+import numpy as np
+import numpy.typing as npt
+
+from index_nodes.arrays import Mask
+from index_nodes.passing import LocalRows, Passing, scan
+from index_nodes.tail import Block
+from schemas.embeddings import Vector
+
+M = 16
+EF_CONSTRUCTION = 150
+EF_SEARCH = 80
+DEAD_SHARE_MAX = 0.3
+"""A graph with more dead rows than this is built again of those that live."""
+_EXACT_ROWS_MAX = 256
+"""So few passing rows are scanned faster than a graph is searched for them."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """``labels`` (m,): the rows of the block that were alive when it was built; ``vectors`` (n, dim) of all."""
+
+    first_row: int
+    vectors: npt.NDArray[np.float16]
+    labels: LocalRows
+    index: Any
+    source: str = "graph"
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def search(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
+        """About the ``wanted`` best passing rows, never fewer than min(wanted, passing); see :class:`Block`.
+
+        The graph knows no filter, so it is asked for more by the share that passes; where that is not enough the
+        passing rows are scanned.
+        """
+        if passing.count <= max(wanted, _EXACT_ROWS_MAX):
+            return self.scan(query, wanted, passing)
+        fetched = int(1.5 * wanted * len(self.labels) / passing.count) + 8
+        if fetched < len(self.labels) // 4:
+            found = self._nearest(query, fetched)
+            found = found[passing.mask[found]]
+            if len(found) >= wanted:
+                return found[:wanted]
+        return self.scan(query, wanted, passing)
+
+    def scan(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
+        """As search, exactly."""
+        return scan(self.vectors, query, wanted, passing.rows)
+
+    def vectors_of(self, rows: LocalRows) -> Vector:
+        """(m, dim) float32 of these rows."""
+        return self.vectors[rows].astype(np.float32)
+
+    def dead_share(self, alive: Mask) -> float:
+        """Of the rows in the graph, how many are dead by now; ``alive`` (n,) bool."""
+        return 1.0 - float(np.count_nonzero(alive[self.labels])) / max(1, len(self.labels))
+
+    def _nearest(self, query: Vector, count: int) -> LocalRows:
+        try:
+            labels, _ = self.index.knn_query(query, k=count, num_threads=1)
+        except RuntimeError:
+            # hnswlib raises when the graph's connected part has fewer; the caller scans.
+            return np.empty(0, np.int64)
+        return labels[0].astype(np.int64)
+
+
+Segment = Block | Graph
+
+
+def build_graph(block: Segment, alive: Mask) -> Graph:
+    """A graph of the rows that are alive; one thread, so that equal input gives equal graphs.
+
+    Args:
+        block: what to build of.
+        alive: (n,) bool, with at least one row.
+    """
+    labels = np.flatnonzero(alive)
+    vectors = block.vectors_of(labels)
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(max_elements=len(labels), M=M, ef_construction=EF_CONSTRUCTION, random_seed=100)
+    index.add_items(vectors, labels, num_threads=1)
+    index.set_ef(EF_SEARCH)
+    return Graph(block.first_row, block.vectors.astype(np.float16), labels, index)
+
+
+class GraphBuilder(Protocol):
+    """Builds graphs off the path of queries and of the applier."""
+
+    def submit(self, block: Segment, alive: Mask) -> None:
+        """Ask for a graph of a block."""
+        ...
+
+    def finished(self) -> list[Graph]:
+        """Graphs that were finished since the last call."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class NoGraphs:
+    """Builds nothing: sealed blocks are scanned. For the compactor."""
+
+    def submit(self, block: Segment, alive: Mask) -> None:
+        pass
+
+    def finished(self) -> list[Graph]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+class InlineBuilder:
+    """Builds at once, for tests."""
+
+    def __init__(self) -> None:
+        self._finished: list[Graph] = []
+
+    def submit(self, block: Segment, alive: Mask) -> None:
+        self._finished.append(build_graph(block, alive))
+
+    def finished(self) -> list[Graph]:
+        finished, self._finished = self._finished, []
+        return finished
+
+    def close(self) -> None:
+        pass
+
+
+class ThreadBuilder:
+    """Builds in one thread of its own; hnswlib lets go of the interpreter meanwhile."""
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[Callable[[], Graph] | None] = SimpleQueue()
+        self._finished: SimpleQueue[Graph] = SimpleQueue()
+        self._is_closed = False
+        Thread(target=self._work, name="graph-builder", daemon=True).start()
+
+    def submit(self, block: Segment, alive: Mask) -> None:
+        self._asked.put(lambda: build_graph(block, alive))
+
+    def finished(self) -> list[Graph]:
+        finished = []
+        while True:
+            try:
+                finished.append(self._finished.get_nowait())
+            except Empty:
+                return finished
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._asked.put(None)
+
+    def _work(self) -> None:
+        while (build := self._asked.get()) is not None and not self._is_closed:
+            self._finished.put(build())

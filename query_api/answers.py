@@ -1,0 +1,304 @@
+"""What callers are told: the JSON bodies of answers, from which the OpenAPI document is generated too."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from query_api.rank import Ranked
+from schemas.events import Attributes
+from schemas.shard import ShardHit, ShardProduct, ShardState
+
+THUMBNAIL_SIZES = (96, 256, 512)
+_THUMBNAIL_SIZE = 256
+_DIGITS = 6
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """A product as shoppers see it. ``thumbnail`` is a path of this server, or null without a picture."""
+
+    product_id: str
+    version: int
+    title: str | None = None
+    description: str | None = None
+    attributes: Attributes = {}
+    price: float | None = None
+    currency: str | None = None
+    stock: int | None = None
+    in_stock: bool = True
+    thumbnail: str | None = None
+
+
+class Result(Product, frozen=True, kw_only=True):
+    """A product found. ``position`` from 1; ``score`` orders the answer; ``source`` is main, graph or tail."""
+
+    position: int
+    score: float
+    similarity: float
+    source: str
+
+
+class ShardFreshness(msgspec.Struct, frozen=True):
+    """How fresh one shard's part of the answer is; ``applied``: index-log partition → next offset."""
+
+    shard: int
+    generation: int
+    applied: dict[str, int]
+    lag_ms: int
+    stale: bool
+
+
+class ShardCount(msgspec.Struct, frozen=True):
+    """How many shards took part; fewer than all means a partial answer."""
+
+    answered: int
+    total: int
+
+
+class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a search.
+
+    Attributes:
+        query_id: name it in feedback.
+        no_match: nothing is similar enough, or nothing passes the filter; ``results`` is empty then.
+        total_candidates: products considered by all shards.
+        freshness_met: the answer is at least as fresh as ``min_offset``; true when none was given.
+        read_token: everything this answer has seen; give it as ``min_offset`` to see no less.
+        timings_ms: by stage, and in all.
+        warnings: each begins with a stable word and a colon.
+    """
+
+    query_id: str
+    results: list[Result]
+    no_match: bool
+    total_candidates: int
+    freshness_met: bool
+    read_token: str
+    freshness: list[ShardFreshness]
+    shards: ShardCount
+    timings_ms: dict[str, float]
+    warnings: list[str]
+
+
+class ProductAnswer(Product, frozen=True, kw_only=True):
+    """One product that can be found now, with the versions of its groups."""
+
+    content_version: int | None
+    offer_version: int | None
+    read_token: str
+
+
+class ProductPage(msgspec.Struct, frozen=True):
+    """Products, newest first. ``next_offset`` is where the next page begins, null at the end."""
+
+    products: list[Product]
+    next_offset: int | None
+
+
+class ItemProblem(msgspec.Struct, frozen=True):
+    """Why one item of a list was refused."""
+
+    code: str
+    detail: str
+
+
+class PublishedItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one product of a list: ``accepted`` with a read token, or ``rejected`` with a problem."""
+
+    index: int
+    status: str
+    product_id: str | None = None
+    read_token: str | None = None
+    problem: ItemProblem | None = None
+
+
+class PublishAnswer(msgspec.Struct, frozen=True):
+    """What was handed to Kafka. Search with ``read_token`` as ``min_offset`` to find all that was accepted."""
+
+    accepted: int
+    rejected: int
+    read_token: str
+    items: list[PublishedItem]
+
+
+class DeleteAnswer(msgspec.Struct, frozen=True):
+    """The deletion was handed to Kafka; search with ``read_token`` as ``min_offset`` to see it gone."""
+
+    product_id: str
+    read_token: str
+
+
+class FeedbackAnswer(msgspec.Struct, frozen=True):
+    """The feedback was taken."""
+
+    accepted: bool
+
+
+class LookedUp(msgspec.Struct, frozen=True, kw_only=True):
+    """One product as the index has it, dead ones included; a version is null where the group is absent."""
+
+    product_id: str
+    visible: bool
+    content_version: int | None
+    offer_version: int | None
+    deleted_version: int | None
+    product: Product | None = None
+
+
+class LookupAnswer(msgspec.Struct, frozen=True):
+    """The products that the index has ever seen, in the order asked."""
+
+    products: list[LookedUp]
+    freshness_met: bool
+    freshness: list[ShardFreshness]
+    shards: ShardCount
+    read_token: str
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a product is where it is.
+
+    Attributes:
+        shown: whether it is among the first k.
+        position: from 1, by exact search; null beyond the 1,000 best, or when it cannot be found at all.
+        reason: shown, never-seen, deleted, no-content, no-vector, filtered-out, below-threshold, ranked-out,
+            lost-in-approximate-search or shard-missing.
+        detail: the reason in words, with the numbers.
+        remedy: the smallest change that would bring it in; null when it is shown.
+        stages: what each rank stage contributed to the score.
+        threshold: the least similarity of a match for this kind of query; null: none.
+        best_similarity: of the best product for this query.
+    """
+
+    product_id: str
+    shown: bool
+    reason: str
+    detail: str
+    remedy: str | None = None
+    position: int | None = None
+    similarity: float | None = None
+    score: float | None = None
+    stages: dict[str, float] = {}
+    source: str | None = None
+    threshold: float | None = None
+    best_similarity: float | None = None
+    product: LookedUp | None = None
+
+
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node last said of itself, ``age_s`` seconds ago."""
+
+    node_id: str
+    shard: int
+    replica: int
+    url: str
+    state: str
+    generation: int
+    products: int
+    delta_rows: int
+    applied: dict[str, int]
+    age_s: float
+    answers: bool
+    """False when it did not answer since."""
+
+
+class EncoderReport(msgspec.Struct, frozen=True):
+    """The encoder process: ``state`` is ok, unavailable or none."""
+
+    state: str
+    space: str
+    encoder_id: str | None = None
+
+
+class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the whole as this process sees it. ``lag_ms``: the greatest of any shard; null: none answered."""
+
+    lane: str
+    space: str
+    layout: str
+    products: int
+    lag_ms: int | None
+    shards: ShardCount
+    freshness: list[ShardFreshness]
+    nodes: list[NodeReport]
+    encoder: EncoderReport
+    facts: int
+    uptime_s: float
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether searches can be answered, and what is missing."""
+
+    ready: bool
+    missing: list[str]
+
+
+class QualityAnswer(msgspec.Struct, frozen=True):
+    """Windows of search quality, newest first; see the topic search-quality."""
+
+    windows: list[Any]
+
+
+def thumbnail_path(tenant: str, content_hash: bytes | None, size: int = _THUMBNAIL_SIZE) -> str | None:
+    """Where the thumbnail of a picture is served; None without a picture."""
+    if content_hash is None:
+        return None
+    return f"/v1/thumbnails/{content_hash.hex()}?tenant={tenant}&size={size}"
+
+
+def product_of(hit: ShardHit, tenant: str) -> Product:
+    """The product behind a hit."""
+    return Product(**_fields(hit, tenant))
+
+
+def result_of(ranked: Ranked, position: int, tenant: str) -> Result:
+    """The result at a position."""
+    hit = ranked.hit
+    return Result(
+        **_fields(hit, tenant),
+        position=position,
+        score=round(ranked.score, _DIGITS),
+        similarity=round(hit.similarity, _DIGITS),
+        source=hit.source,
+    )
+
+
+def looked_up(product: ShardProduct, tenant: str) -> LookedUp:
+    """A product as the fold has it."""
+    return LookedUp(
+        product_id=product.product_id,
+        visible=product.visible,
+        content_version=product.content_version,
+        offer_version=product.offer_version,
+        deleted_version=product.deleted_version,
+        product=None if product.hit is None else product_of(product.hit, tenant),
+    )
+
+
+def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:
+    """How fresh each shard was, by shard."""
+    return [
+        ShardFreshness(
+            state.shard,
+            state.generation,
+            {str(partition): offset for partition, offset in sorted(state.applied.items())},
+            state.lag_ms,
+            state.stale,
+        )
+        for state in sorted(states, key=lambda state: state.shard)
+    ]
+
+
+def _fields(hit: ShardHit, tenant: str) -> dict[str, Any]:
+    return {
+        "product_id": hit.product_id,
+        "version": hit.version,
+        "title": hit.title,
+        "description": hit.description,
+        "attributes": hit.attributes,
+        "price": hit.price,
+        "currency": hit.currency,
+        "stock": hit.stock,
+        "in_stock": hit.in_stock,
+        "thumbnail": thumbnail_path(tenant, hit.content_hash),
+    }

@@ -1,0 +1,106 @@
+"""Searches and clicks on their way out to Kafka, off the request path. A full buffer drops and counts."""
+
+import queue
+import threading
+
+import msgspec
+import structlog
+from confluent_kafka import KafkaError, Message
+
+from schemas.errors import FreshlensError
+from schemas.feedback import Click, Search
+from schemas.framing import CODECS
+from schemas.metrics import Metrics
+from topics import clients
+from topics.declarations import CLICKS, SEARCHES
+from topics.registry import open_registry
+from topics.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+QUEUED_MAX = 10_000
+_TURN_S = 0.05
+_CLOSE_S = 5.0
+_Record = tuple[str, str, msgspec.Struct]
+
+
+class FeedbackOut:
+    """Takes records without ever blocking; :class:`FeedbackThread` carries them away."""
+
+    def __init__(self, metrics: Metrics, queued_max: int = QUEUED_MAX) -> None:
+        self._metrics = metrics
+        self.records: queue.Queue[_Record] = queue.Queue(queued_max)
+
+    def searched(self, search: Search) -> bool:
+        """Hand over a search; False if it was dropped."""
+        return self._put(SEARCHES, search.query_id, search)
+
+    def clicked(self, click: Click) -> bool:
+        """Hand over a click; False if it was dropped."""
+        return self._put(CLICKS, click.query_id, click)
+
+    def _put(self, topic: str, key: str, record: msgspec.Struct) -> bool:
+        try:
+            self.records.put_nowait((topic, key, record))
+        except queue.Full:
+            self._metrics.count("freshlens_feedback_dropped_total", topic=topic, reason="queue-full")
+            return False
+        self._metrics.count("freshlens_feedback_total", topic=topic)
+        return True
+
+
+class FeedbackThread:
+    """Encodes and produces what FeedbackOut took; the only user of its producer."""
+
+    def __init__(self, kafka: KafkaSettings, out: FeedbackOut, metrics: Metrics) -> None:
+        self._kafka = kafka
+        self._out = out
+        self._metrics = metrics
+        self._producer = clients.producer(kafka, linger_ms=20)
+        self._registry = open_registry(kafka)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="feedback-out", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Send what is there and stop; blocks up to about ten seconds when no broker answers."""
+        self._closing.set()
+        self._thread.join(_CLOSE_S)
+        if left := self._producer.flush(_CLOSE_S):
+            log.warning("feedback unconfirmed at stop", records=left)
+
+    def _run(self) -> None:
+        while not (self._closing.is_set() and self._out.records.empty()):
+            try:
+                topic, key, record = self._out.records.get(timeout=_TURN_S)
+            except queue.Empty:
+                self._producer.poll(0)
+                continue
+            self._produce(topic, key, record)
+            self._producer.poll(0)
+
+    def _produce(self, topic: str, key: str, record: msgspec.Struct) -> None:
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                self._dropped(topic, "undelivered")
+
+        try:
+            with clients.kafka_errors(f"produce to {topic}"):
+                self._producer.produce(
+                    self._kafka.topic(topic), self._encoded(topic, record), key.encode(), on_delivery=delivered
+                )
+        except FreshlensError as error:
+            self._dropped(topic, error.code)
+        except Exception:
+            log.exception("feedback lost", topic=topic)
+            self._dropped(topic, "internal")
+
+    def _encoded(self, topic: str, record: msgspec.Struct) -> bytes:
+        codec = CODECS[topic]
+        if self._registry is None:
+            return codec.encode(record)
+        subject = f"{self._kafka.topic(topic)}-value"
+        return codec.encode_confluent(record, self._registry.id_of(subject, codec.schema))
+
+    def _dropped(self, topic: str, reason: str) -> None:
+        self._metrics.count("freshlens_feedback_dropped_total", topic=topic, reason=reason)

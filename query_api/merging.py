@@ -1,0 +1,26 @@
+"""Merging what shards answer: exact, because a product lives in one shard and each returns its k best (HOLES 21)."""
+
+from collections.abc import Iterable, Sequence
+from heapq import merge
+from itertools import islice
+
+from schemas.shard import ShardHit
+
+
+def best(answers: Iterable[Sequence[ShardHit]], k: int, *, by_similarity: bool = True) -> list[ShardHit]:
+    """The k best hits over all shards; ties fall to the product_id, so that equal scores do not flicker.
+
+    Args:
+        answers: each shard's hits in order: by similarity, or newest content first, then by product_id.
+        k: how many to keep.
+        by_similarity: False for searches without a vector, which answer newest first.
+    """
+    return list(islice(merge(*answers, key=_by_similarity if by_similarity else _newest_first), k))
+
+
+def _by_similarity(hit: ShardHit) -> tuple[float, bytes]:
+    return -hit.similarity, hit.product_id.encode()
+
+
+def _newest_first(hit: ShardHit) -> tuple[float, bytes]:
+    return -hit.version, hit.product_id.encode()

@@ -1,0 +1,88 @@
+// How fresh the answers are: the status bar, and the stopwatch that waits for a change to be searchable.
+import { byId, element } from "./elements.js";
+
+const WAIT_MS = 2000;
+const PATIENCE_MS = 20000;
+const STATUS_EVERY_MS = 10000;
+
+const milliseconds = (value) => (value >= 100 ? `${Math.round(value)} ms` : `${Number(value).toFixed(1)} ms`);
+const whole = new Intl.NumberFormat();
+
+/** "412 ms", "1.9 s" */
+export const elapsed = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+/**
+ * Searches with a change's read token until the index has it and `seen(answer)` holds.
+ * Resolves to {ms, answer, seen}: milliseconds since `startedAt` (performance.now()), and whether it was seen at all.
+ */
+export async function watchUntil(api, body, token, seen, startedAt) {
+  const deadline = performance.now() + PATIENCE_MS;
+  let answer;
+  do {
+    answer = await api.search({ ...body, min_offset: token, wait_ms: WAIT_MS });
+    if (seen(answer)) return { ms: performance.now() - startedAt, answer, seen: true };
+    // Applied and yet not as hoped: the event was refused or outdated, and waiting longer changes nothing.
+    if (answer.freshness_met) await pause(150);
+  } while (performance.now() < deadline && !(answer.freshness_met && performance.now() - startedAt > 3000));
+  return { ms: performance.now() - startedAt, answer, seen: false };
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function factsOf({ freshness = [], timings_ms: timings, shards, total_candidates: candidates }) {
+  const facts = [];
+  if (freshness.length) {
+    facts.push(["index lag", milliseconds(Math.max(...freshness.map((shard) => shard.lag_ms ?? 0)))]);
+    facts.push(["generation", [...new Set(freshness.map((shard) => shard.generation))].join(", ")]);
+  }
+  if (timings) {
+    const steps = Object.entries(timings).filter(([name]) => name !== "total").map(([name, ms]) => `${name} ${milliseconds(ms)}`);
+    facts.push(["answered in", milliseconds(timings.total ?? 0), steps.join(" · ")]);
+  }
+  if (candidates !== undefined) facts.push(["looked at", whole.format(candidates)]);
+  if (shards) facts.push(["shards", `${shards.answered}/${shards.total}`]);
+  return facts;
+}
+
+/** What is wrong with an answer's freshness or completeness, in words; empty when nothing is. */
+export function lacksOf({ freshness = [], shards, freshness_met: met, warnings = [] }) {
+  const lacks = [];
+  if (shards && shards.answered < shards.total) lacks.push(`Partial answer: ${shards.answered} of ${shards.total} shards answered. Some products are missing here.`);
+  if (freshness.some((shard) => shard.stale)) lacks.push("The index is lagging: the newest changes may be missing from this answer.");
+  else if (met === false) lacks.push("Not as fresh as was asked for: the latest change is not in this answer yet.");
+  return [...lacks, ...warnings.map((warning) => (typeof warning === "string" ? warning : warning.message ?? JSON.stringify(warning)))];
+}
+
+export class StatusBar {
+  /** Shows every answer, and between answers asks `/v1/status` while the page is in view. */
+  constructor(api) {
+    this.api = api;
+    setInterval(() => document.visibilityState === "visible" && this.ask(), STATUS_EVERY_MS);
+  }
+
+  async ask() {
+    try {
+      const status = await this.api().status();
+      this.show({ ...this.last, freshness: status.freshness ?? this.last?.freshness ?? [] });
+    } catch (error) {
+      this.lost(error);
+    }
+  }
+
+  show(answer) {
+    const { freshness = [], timings_ms, shards, total_candidates } = answer;
+    this.last = { freshness, timings_ms, shards, total_candidates };
+    this.#state(freshness.some((shard) => shard.stale) ? "stale" : "fresh");
+    const facts = factsOf(this.last).map(([name, value, hint]) => element("div", { title: hint ?? "" }, element("dt", {}, name), element("dd", {}, value)));
+    byId("status-facts").replaceChildren(...facts);
+  }
+
+  lost(error) {
+    this.#state("lost");
+    byId("status-facts").replaceChildren(element("div", {}, element("dt", {}, "no answer"), element("dd", {}, error.code ?? "unreachable")));
+  }
+
+  #state(name) {
+    byId("status").dataset.state = name;
+  }
+}

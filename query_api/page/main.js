@@ -1,0 +1,263 @@
+// The search page: one query at a time, its answer, and what can be done with it.
+import { announce, notice, toast, toastError } from "./announce.js";
+import { Api } from "./api.js";
+import { Crop, WHOLE } from "./crop.js";
+import { Drawer } from "./drawer.js";
+import { button, byId, element } from "./elements.js";
+import { sendFeedback, session } from "./feedback.js";
+import { Filters } from "./filters.js";
+import { elapsed, lacksOf, StatusBar, watchUntil } from "./freshness.js";
+import { Grid } from "./grid.js";
+import { fact, titleOf } from "./product_facts.js";
+import { AddProduct } from "./publish.js";
+import { headingOf, isVisual, NOTHING, queryFrom, RESULTS_FIRST, RESULTS_MAX, searchBody, Trail } from "./query.js";
+import { clearState, showEmptyCatalogue, showError, showNoMatch, showNothingPasses } from "./states.js";
+import { drawTenants, firstTenant } from "./tenants.js";
+import { listenForFiles, listenForPhotos, shrink } from "./upload.js";
+
+const SAMPLES = 7;
+
+let api = new Api("default");
+let query = NOTHING;
+let queryId = null;
+let running = new AbortController();
+
+const thumbnail = (result, size) => api.thumbnail(result, size);
+const grid = new Grid({ open: openProduct, like: moreLike, thumbnail });
+const drawer = new Drawer({ thumbnail, like: moreLike, cart: addToCart, remove: removeProduct });
+const filters = new Filters({ changed: () => ask({ k: RESULTS_FIRST }) });
+const crop = new Crop(byId("stage"), { changed: (frame) => ask({ crop: frame, k: RESULTS_FIRST }) });
+const adding = new AddProduct({ api: () => api, categories: () => [...filters.seen.category.keys()].sort(), search: (photo) => ask({ ...NOTHING, photo }) });
+const statusBar = new StatusBar(() => api);
+const trail = new Trail({ back: restore });
+
+/** Changes the query, remembers it for the back button, and runs it. */
+function ask(change) {
+  query = { ...query, ...change, choice: structuredClone(filters.choice) };
+  trail.add(query, api.tenant);
+  return run();
+}
+
+function restore(earlier) {
+  query = earlier;
+  filters.set(earlier.choice ?? {});
+  return run();
+}
+
+async function run() {
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
+  drawQuery();
+  grid.wait();
+  clearState();
+  try {
+    const body = searchBody(query, filters.filter, session);
+    const answer = body ? await api.search(body, signal) : await newest();
+    if (!signal.aborted) show(answer);
+  } catch (error) {
+    if (error.name !== "AbortError" && !signal.aborted) fail(error);
+  }
+}
+
+async function newest() {
+  const { products = [], ...rest } = await api.newest(query.k);
+  statusBar.ask();
+  return { results: products, newest: true, ...rest };
+}
+
+function show(answer) {
+  queryId = answer.query_id ?? null;
+  const results = answer.results.map((result, index) => ({ ...result, position: result.position ?? index + 1 }));
+  filters.learn(results);
+  grid.show(results);
+  byId("notices").replaceChildren(...lacksOf(answer).map(notice));
+  if (!answer.newest) statusBar.show(answer);
+  drawCount(results, answer);
+  drawEmpty(results, answer);
+  byId("more").hidden = results.length < query.k || query.k >= RESULTS_MAX;
+  if (answer.newest) drawSamples(results);
+}
+
+function fail(error) {
+  queryId = null;
+  grid.show([]);
+  byId("notices").replaceChildren();
+  byId("results-note").textContent = "";
+  byId("more").hidden = true;
+  if (error.status === 0) statusBar.lost(error);
+  showError(error, run);
+  announce(`That did not work: ${error.message}`);
+}
+
+function drawCount(results, answer) {
+  const words = `${results.length} ${results.length === 1 ? "product" : "products"}`;
+  const took = answer.timings_ms?.total;
+  byId("results-note").textContent = results.length ? (took === undefined ? words : `${words} in ${took < 10 ? took.toFixed(1) : Math.round(took)} ms`) : "";
+  announce(results.length ? `${words}. ${byId("results-title").textContent}` : "No products");
+}
+
+function drawEmpty(results, answer) {
+  if (results.length) return;
+  if (answer.newest) return showEmptyCatalogue(api.tenant, () => adding.open());
+  if (!answer.no_match && filters.count && !query.text && !isVisual(query)) return showNothingPasses(ways);
+  showNoMatch(query, filters.count > 0, ways);
+}
+
+const ways = {
+  loosen: () => filters.clear(),
+  frame: () => crop.box.focus(),
+  wholePhoto: () => ask({ crop: WHOLE }),
+  dropText: () => ask({ text: "" }),
+  describe: () => (byId("text").focus(), byId("text").select()),
+  newest: () => (filters.set({}), ask(NOTHING)),
+};
+
+/** Everything that shows the query itself: photo, words, heading. */
+function drawQuery() {
+  const { photo, like, text } = query;
+  const asked = isVisual(query) || text || filters.count > 0;
+  document.body.classList.toggle("asked", Boolean(asked));
+  byId("text").value = text;
+  byId("photo").classList.toggle("filled", Boolean(photo));
+  for (const id of ["stage", "stage-tools", "crop-help"]) byId(id).hidden = !photo;
+  if (photo) crop.show(photo.url, query.crop);
+  byId("intro").hidden = Boolean(asked);
+  byId("like").hidden = !like;
+  if (like) drawLike(like);
+  byId("results-title").textContent = headingOf(query, filters.count > 0);
+}
+
+function drawLike(like) {
+  const src = like.thumbnail ? thumbnail(like, 96) : null;
+  byId("like").replaceChildren(
+    src ? element("img", { src, alt: "" }) : "",
+    element("span", {}, element("small", {}, "More like"), like.title),
+    button("", { iconName: "close", className: "quiet square", "aria-label": "Stop searching for more like this", onclick: () => ask({ like: null }) }),
+  );
+}
+
+// One product of each category, so that the samples show how broad the catalogue is.
+function drawSamples(products) {
+  const pictured = products.filter((product) => product.thumbnail);
+  const distinct = [...new Map(pictured.map((product) => [fact(product, "category") ?? product.product_id, product])).values()];
+  const chosen = [...new Set([...distinct, ...pictured])].slice(0, SAMPLES);
+  byId("samples").hidden = chosen.length < 3;
+  byId("sample-row").replaceChildren(...chosen.map((product) => {
+    const picture = element("img", { src: thumbnail(product, 96), alt: "" });
+    return element("button", { type: "button", className: "sample", "aria-label": `Search with the picture of ${titleOf(product)}`, onclick: () => searchPicture(product) }, picture);
+  }));
+}
+
+async function takePhoto(file) {
+  if (adding.isOpen) return adding.take(file);
+  drawer.close();
+  try {
+    return await ask({ photo: await shrink(file), crop: WHOLE, like: null, k: RESULTS_FIRST });
+  } catch (error) {
+    return toastError(error);
+  }
+}
+
+async function pictureOf(result) {
+  const response = await fetch(thumbnail(result, 512));
+  if (!response.ok) throw new Error("The picture is not there any more.");
+  return shrink(await response.blob());
+}
+
+async function searchPicture(product) {
+  try {
+    await ask({ ...NOTHING, photo: await pictureOf(product) });
+  } catch (error) {
+    toastError(error);
+  }
+}
+
+function moreLike(result) {
+  drawer.close();
+  const like = { product_id: result.product_id, title: titleOf(result), thumbnail: result.thumbnail };
+  window.scrollTo({ top: 0 });
+  return ask({ ...NOTHING, like }).then(() => grid.focusFirst());
+}
+
+function openProduct(result) {
+  sendFeedback(api, queryId, result, "click");
+  drawer.show(result, { query: queryId });
+}
+
+async function addToCart(result) {
+  const sent = await sendFeedback(api, queryId, result, "add_to_cart");
+  toast(sent ? `“${titleOf(result)}” is in the cart` : "The cart did not hear us; please try again", { kind: sent ? "info" : "error" });
+}
+
+/** Deletes, then searches as the shopper would until it is gone from the answers. */
+async function removeProduct(result) {
+  const startedAt = performance.now();
+  const from = api;
+  try {
+    const body = await bodyThatFinds(result);
+    const { read_token: token } = await from.remove(result.product_id);
+    grid.dim(result.product_id);
+    const gone = (answer) => answer.freshness_met !== false && !answer.results.some((each) => each.product_id === result.product_id);
+    const { ms, seen } = await watchUntil(from, body, token, gone, startedAt);
+    if (seen) toast(`“${titleOf(result)}” gone after ${elapsed(ms)}`);
+    else toast(`“${titleOf(result)}” is still found: an event with a higher version may have brought it back`, { kind: "error" });
+  } catch (error) {
+    toastError(error);
+  }
+  if (from === api) await run();
+}
+
+async function bodyThatFinds(result) {
+  if (!result.thumbnail) return { text: titleOf(result).slice(0, 1000), k: 50 };
+  const { base64, url } = await pictureOf(result);
+  URL.revokeObjectURL(url);
+  return { image: { base64 }, k: 50 };
+}
+
+function useTenant(tenant, first = NOTHING) {
+  api = new Api(tenant);
+  byId("analytics-link").href = tenant === "default" ? "/analytics" : `/analytics?tenant=${tenant}`;
+  filters.forget();
+  filters.set({});
+  query = { ...first };
+  trail.begin(query, tenant);
+  return run();
+}
+
+function listen() {
+  byId("search-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask({ text: byId("text").value.trim(), k: RESULTS_FIRST });
+  });
+  byId("text").addEventListener("search", () => byId("text").value === "" && query.text && ask({ text: "" }));
+  for (const id of ["pick", "pick-in-bar", "photo-replace"]) byId(id).addEventListener("click", () => byId("file").click());
+  byId("shoot").addEventListener("click", () => byId("camera-file").click());
+  byId("photo-remove").addEventListener("click", () => (ask({ photo: null, crop: WHOLE }), byId("pick").focus()));
+  byId("crop-reset").addEventListener("click", () => crop.finish(WHOLE));
+  byId("add-open").addEventListener("click", () => adding.open());
+  byId("more-button").addEventListener("click", () => ask({ k: Math.min(query.k * 2, RESULTS_MAX) }));
+  for (const id of ["file", "camera-file"]) listenForFiles(byId(id), takePhoto);
+  listenForPhotos(byId("veil"), takePhoto);
+  document.addEventListener("keydown", onKey);
+}
+
+function onKey(event) {
+  const typing = event.target.closest("input, textarea, select, dialog");
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    byId("text").focus();
+  }
+  if (event.key === "Escape" && event.target === byId("text")) byId("text").blur();
+}
+
+async function start() {
+  if (matchMedia("(max-width: 899px)").matches) byId("filters").open = false;
+  listen();
+  grid.wait();
+  const tenant = await firstTenant();
+  drawTenants(byId("tenants"), tenant, (chosen) => useTenant(chosen));
+  await useTenant(tenant, queryFrom(location.href));
+}
+
+start();

@@ -1,0 +1,69 @@
+// What is being looked for: an immutable value, its request body, its words, and its place in the browser's history.
+import { isWhole, WHOLE } from "./crop.js";
+
+export const RESULTS_FIRST = 24;
+export const RESULTS_MAX = 200;
+
+/** Nothing asked yet: the newest products are shown. `photo` comes from upload.js, `like` is {product_id, title}. */
+export const NOTHING = Object.freeze({ photo: null, crop: WHOLE, text: "", like: null, choice: null, k: RESULTS_FIRST });
+
+export const isVisual = (query) => Boolean(query.photo || query.like);
+export const isCropped = (query) => Boolean(query.photo) && !isWhole(query.crop);
+
+/** The body of POST /v1/search, or null when there is nothing to search by. */
+export function searchBody(query, filter, session) {
+  const body = { k: query.k, session };
+  if (query.photo) body.image = { base64: query.photo.base64 };
+  if (isCropped(query)) body.crop = query.crop;
+  if (query.text) body.text = query.text;
+  if (query.like) body.product_id = query.like.product_id;
+  if (filter) body.filter = filter;
+  return query.photo || query.text || query.like || filter ? body : null;
+}
+
+/** The heading above the results. */
+export function headingOf(query, filtered) {
+  const words = query.text ? ` “${query.text}”` : "";
+  if (query.photo) return query.text ? `Like your photo,${words}` : "Like your photo";
+  if (query.like) return query.text ? `More like this,${words}` : "More like this";
+  if (query.text) return `Results for${words}`;
+  return filtered ? "Newest that pass the filters" : "Newest";
+}
+
+/** The part of a query that fits into an address; a photo does not. */
+export function addressOf(query, tenant) {
+  const parameters = new URLSearchParams();
+  if (tenant !== "default") parameters.set("tenant", tenant);
+  if (query.text) parameters.set("q", query.text);
+  if (query.like) parameters.set("like", query.like.product_id);
+  const words = parameters.toString();
+  return words ? `/?${words}` : "/";
+}
+
+export function queryFrom(address) {
+  const parameters = new URL(address).searchParams;
+  const like = parameters.get("like");
+  return { ...NOTHING, text: parameters.get("q") ?? "", like: like ? { product_id: like, title: like } : null };
+}
+
+/** Remembers whole queries, photos included, for the back button; they live as long as the page. */
+export class Trail {
+  constructor({ back }) {
+    this.queries = new Map();
+    window.addEventListener("popstate", (event) => back(this.queries.get(event.state?.step) ?? queryFrom(location.href)));
+  }
+
+  begin(query, tenant) {
+    this.#write("replaceState", query, tenant);
+  }
+
+  add(query, tenant) {
+    this.#write("pushState", query, tenant);
+  }
+
+  #write(how, query, tenant) {
+    const step = this.queries.size;
+    this.queries.set(step, query);
+    history[how]({ step }, "", addressOf(query, tenant));
+  }
+}

@@ -1,0 +1,29 @@
+// Which catalogue is searched: the address says it, else the page remembers, else the demo if it has products.
+import { Api } from "./api.js";
+import { element, memory } from "./elements.js";
+
+const OFFERED = ["default", "demo"];
+const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
+/** The tenant to begin with. */
+export async function firstTenant() {
+  for (const named of [new URL(location.href).searchParams.get("tenant"), memory.get("tenant")]) {
+    if (named && NAME.test(named)) return named;
+  }
+  const demo = await new Api("demo").newest(1).catch(() => ({ products: [] }));
+  return demo.products?.length ? "demo" : "default";
+}
+
+/** Draws the switch; `changed(tenant)` is called when another one is chosen, which is then remembered. */
+export function drawTenants(container, current, changed) {
+  const names = OFFERED.includes(current) ? OFFERED : [...OFFERED, current];
+  const choose = (name) => {
+    memory.set("tenant", name);
+    changed(name);
+  };
+  const segments = names.map((name) => {
+    const input = element("input", { type: "radio", name: "tenant", value: name, checked: name === current, onchange: () => choose(name) });
+    return element("label", { className: "segment" }, input, element("span", {}, name));
+  });
+  container.replaceChildren(...segments);
+}

@@ -1,0 +1,145 @@
+"""The parts an API process is made of, and how they are opened and closed again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from query_api.cluster import Cluster
+from query_api.cluster_feed import ClusterFeed
+from query_api.encoder_client import NoEncoder, QueryEncoder, RemoteEncoder
+from query_api.feedback_out import FeedbackOut, FeedbackThread
+from query_api.freshness import SessionTokens
+from query_api.no_match import Thresholds, load_thresholds
+from query_api.query_vector import QueryVectors
+from query_api.scatter import RoutedShards, Scatter, ShardDirectory
+from query_api.search import Searcher
+from query_api.settings import ApiSettings
+from query_api.shards import open_session
+from schemas.clock import Clock, SystemClock
+from schemas.errors import TransientError
+from schemas.events import ProductAdded, ProductDeleted
+from schemas.feedback import SearchQuality
+from schemas.metrics import Metrics, NullMetrics
+from schemas.progress import Position
+from schemas.tenants import TenantDeclaration
+from topics.publisher import Publisher
+from topics.store import ObjectStore, open_store
+from topics.tenants import TenantDirectory
+
+log = structlog.get_logger()
+
+_RETRY_S = 0.5
+
+
+class EventPublisher(Protocol):
+    """Hands an event to Kafka; see :class:`topics.publisher.Publisher`."""
+
+    async def publish(self, event: ProductAdded | ProductDeleted) -> Position: ...
+
+
+class TenantDeclarations(Protocol):
+    """What tenants declared; see :class:`topics.tenants.TenantDirectory`."""
+
+    def declaration(self, tenant: str) -> TenantDeclaration: ...
+
+
+class QualitySource(Protocol):
+    """The newest revision of each window of search quality, newest first."""
+
+    def windows(self, tenant: str) -> Sequence[SearchQuality]: ...
+
+
+class NoQuality:
+    """Nobody reads search-quality here."""
+
+    def windows(self, tenant: str) -> Sequence[SearchQuality]:  # noqa: ARG002
+        return ()
+
+
+def _no_metrics() -> bytes:
+    return b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the routes work with. Tests put doubles in; everything has the narrowest type that serves."""
+
+    settings: ApiSettings
+    cluster: Cluster
+    directory: ShardDirectory
+    encoder: QueryEncoder
+    publisher: EventPublisher
+    tenants: TenantDeclarations
+    store: ObjectStore
+    feedback: FeedbackOut
+    thresholds: Thresholds = field(default_factory=lambda: Thresholds({}))
+    quality: QualitySource = field(default_factory=NoQuality)
+    metrics: Metrics = field(default_factory=NullMetrics)
+    clock: Clock = field(default_factory=SystemClock)
+    render_metrics: Callable[[], bytes] = _no_metrics
+
+    def searcher(self) -> Searcher:
+        """The search pipeline over these parts."""
+        scatter = Scatter(self.directory, self.settings.lane.layout)
+        return Searcher(
+            lane=self.settings.lane,
+            cluster=self.cluster,
+            vectors=QueryVectors(self.settings.lane, self.encoder, scatter),
+            scatter=scatter,
+            thresholds=self.thresholds,
+            sessions=SessionTokens(),
+            feedback=self.feedback,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+
+
+@asynccontextmanager
+async def open_parts(
+    settings: ApiSettings, metrics: Metrics, render_metrics: Callable[[], bytes]
+) -> AsyncIterator[Parts]:
+    """The real parts, closed in reverse order: feedback is sent, the publisher is flushed.
+
+    Waits for a broker, which a fresh start may bring up at the same time.
+    """
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        session = await stack.enter_async_context(open_session())
+        cluster = Cluster(settings.lane, clock, node_age_max_s=settings.node_age_max_s)
+        store = open_store(settings.store_url)
+        publisher = await _publisher(settings, store)
+        stack.push_async_callback(asyncio.to_thread, publisher.close)
+        feed = ClusterFeed(settings.kafka, cluster)
+        stack.push_async_callback(asyncio.to_thread, feed.close)
+        feedback = FeedbackOut(metrics)
+        thread = FeedbackThread(settings.kafka, feedback, metrics)
+        stack.push_async_callback(asyncio.to_thread, thread.close)
+        space = settings.lane.space
+        has_encoder = settings.has_encoder
+        yield Parts(
+            settings=settings,
+            cluster=cluster,
+            directory=RoutedShards(cluster, session),
+            encoder=RemoteEncoder(session, settings.encoder_url, space) if has_encoder else NoEncoder(space),
+            publisher=publisher,
+            tenants=TenantDirectory(store),
+            store=store,
+            feedback=feedback,
+            thresholds=load_thresholds(settings),
+            metrics=metrics,
+            clock=clock,
+            render_metrics=render_metrics,
+        )
+
+
+async def _publisher(settings: ApiSettings, store: ObjectStore) -> Publisher:
+    while True:
+        try:
+            return await asyncio.to_thread(Publisher, settings.kafka, store=store)
+        except TransientError as error:
+            log.warning("waiting for Kafka", code=error.code, error=error.message)
+            await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,62 @@
+"""The command's face: help with an example everywhere, exit codes, errors with code and way out."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from freshlens.cli import COMMANDS, _options_first, cli
+from freshlens.launcher import chosen_port
+from schemas.errors import SettingsError
+
+
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {sub}", child) for sub, child in command.commands.items())
+
+
+@pytest.mark.parametrize(("name", "command"), list(_commands()))
+def test_every_command_has_help_with_an_example(name: str, command: click.Command) -> None:
+    assert command.help, name
+    assert "Example:" in command.help, name
+    assert "freshlens" in command.help.split("Example:")[1], name
+
+
+def test_data_and_tenant_may_stand_after_the_command() -> None:
+    assert _options_first(["up", "--data", "x", "--port", "0"]) == ["--data", "x", "up", "--port", "0"]
+    assert _options_first(["search", "--tenant=demo", "--", "--data"]) == ["--tenant=demo", "search", "--", "--data"]
+
+
+def _freshlens(*arguments: str, data: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "freshlens", "--data", str(data), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_nothing_running_is_exit_1_with_code_and_way_out(tmp_path: Path) -> None:
+    done = _freshlens("status", data=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("settings: nothing runs in")
+    assert "freshlens up" in done.stderr
+
+
+def test_wrong_usage_is_exit_2(tmp_path: Path) -> None:
+    assert _freshlens("search", "--k", "nothing", data=tmp_path).returncode == 2
+    assert _freshlens("no-such-command", data=tmp_path).returncode == 2
+
+
+def test_a_taken_port_is_named_with_the_way_out() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SettingsError, match="--port") as caught:
+            chosen_port("127.0.0.1", taken.getsockname()[1])
+    assert caught.value.code == "port-in-use"

@@ -1,0 +1,72 @@
+"""The supervisor on small programs: what ends is started again, what is stopped stays stopped."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from freshlens.supervisor import BACKOFF_MAX_S, BACKOFF_MIN_S, Program, Supervisor, backoff_s
+
+READY_THEN_WAIT = "import sys; print('ready', flush=True); sys.stdin.read()"
+
+
+def _program(tmp_path: Path, code: str) -> Program:
+    return Program("child", [sys.executable, "-c", code], dict(os.environ), tmp_path / "child.log")
+
+
+def test_backoff_grows_and_is_bounded() -> None:
+    waits = [backoff_s(failures) for failures in range(1, 12)]
+    assert waits[0] == BACKOFF_MIN_S
+    assert waits == sorted(waits)
+    assert waits[-1] == BACKOFF_MAX_S
+
+
+async def test_a_killed_program_comes_back_and_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    supervisor = Supervisor(said.append)
+    child = supervisor.start(_program(tmp_path, READY_THEN_WAIT))
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    first = child.pid
+    os.kill(first, signal.SIGKILL)
+    while not child.restarts:
+        await asyncio.sleep(0.01)
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    assert child.pid not in (0, first)
+    await supervisor.stop("child")
+    assert "killed by SIGKILL" in said[0]
+    assert said[-1] == "child is back"
+
+
+async def test_stop_ends_the_process_and_does_not_restart_it(tmp_path: Path) -> None:
+    supervisor = Supervisor(lambda _line: None)
+    child = supervisor.start(_program(tmp_path, READY_THEN_WAIT))
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    pid = child.pid
+    await supervisor.stop("child")
+    assert child.pid == 0
+    assert not psutil.pid_exists(pid)
+
+
+async def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("freshlens.supervisor.STOP_TIMEOUT_S", 0.2)
+    said: list[str] = []
+    supervisor = Supervisor(said.append)
+    stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {READY_THEN_WAIT}"
+    child = supervisor.start(_program(tmp_path, stubborn))
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    await supervisor.stop("child")
+    assert child.pid == 0
+    assert "did not stop" in said[-1]
+
+
+async def test_what_a_program_says_goes_to_its_log(tmp_path: Path) -> None:
+    supervisor = Supervisor(lambda _line: None)
+    loud = f"import sys; print('a problem', file=sys.stderr, flush=True); {READY_THEN_WAIT}"
+    child = supervisor.start(_program(tmp_path, loud))
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    await supervisor.stop("child")
+    assert (tmp_path / "child.log").read_text() == "a problem\n"

@@ -1,0 +1,86 @@
+"""Filters: the JSON that callers write, as a checked tree that travels to nodes."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import InvalidQuery
+from schemas.filters import CLAUSES_MAX, DEPTH_MAX, VALUES_MAX, And, AnyOf, Filter, Not, Or, Range, parse_filter
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["not", "any", "all", "gte", "lt", "a"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def test_the_filter_of_the_contract() -> None:
+    parsed = parse_filter(
+        {
+            "category": "dress",
+            "price": {"gte": 10, "lt": 50},
+            "brand": ["a", "b"],
+            "in_stock": True,
+            "not": {"color": "red"},
+            "any": [{"x": 1}, {"y": 2}],
+        }
+    )
+    assert parsed == And(
+        (
+            AnyOf("category", ("dress",)),
+            Range("price", gte=10, lt=50),
+            AnyOf("brand", ("a", "b")),
+            AnyOf("in_stock", (True,)),
+            Not(AnyOf("color", ("red",))),
+            Or((AnyOf("x", (1,)), AnyOf("y", (2,)))),
+        )
+    )
+
+
+def test_one_clause_stands_alone_and_an_attribute_may_be_called_any() -> None:
+    assert parse_filter({"colour": "red"}) == AnyOf("colour", ("red",))
+    assert parse_filter({"any": "red"}) == AnyOf("any", ("red",))
+    assert parse_filter({"all": [{"a": 1}, {"b": 2}]}) == And((AnyOf("a", (1,)), AnyOf("b", (2,))))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, [], "x", {}, {"a": None}, {"a": []}, {"a": [None]}, {"a": [[1]]}, {"a": {}}, {"a": {"eq": 1}},
+        {"a": {"gte": None}}, {"a": {"gte": True}}, {"a": {"gte": [1]}}, {"not": 1}, {"not": {}}, {"any": []},
+        {"any": [1]}, {"a": list(range(VALUES_MAX + 1))},
+        {f"a{i}": i for i in range(CLAUSES_MAX + 1)},
+        {"any": [{f"a{i}": i, f"b{i}": i} for i in range(CLAUSES_MAX // 2 + 1)]},
+    ],
+)  # fmt: skip
+def test_refused_filters(value: object) -> None:
+    with pytest.raises(InvalidQuery):
+        parse_filter(value)
+
+
+def nested(levels: int) -> dict[str, object]:
+    value: dict[str, object] = {"a": 1}
+    for _ in range(levels - 1):
+        value = {"not": value}
+    return value
+
+
+def test_the_depth_is_bounded() -> None:
+    assert isinstance(parse_filter(nested(DEPTH_MAX)), Not)
+    with pytest.raises(InvalidQuery, match="levels"):
+        parse_filter(nested(DEPTH_MAX + 1))
+    with pytest.raises(InvalidQuery, match="levels"):
+        parse_filter(nested(500))
+
+
+@given(JSON)
+def test_any_json_is_a_filter_that_travels_or_is_refused(value: object) -> None:
+    try:
+        parsed = parse_filter(value)
+    except InvalidQuery:
+        return
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(parsed), type=Filter) == parsed

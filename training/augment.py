@@ -1,0 +1,106 @@
+"""What happens to a batch of pictures on its way into the model: one warp, light, blur, noise, a hole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as fn
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far the warp and the light may go; `scale` is the visible share of the picture's side."""
+
+    scale_min: float
+    scale_max: float
+    angle: float
+    perspective: float
+    light: float
+    cover: float
+
+
+PHOTO = Strength(scale_min=0.55, scale_max=1.1, angle=0.2, perspective=0.1, light=0.3, cover=0.4)
+STUDIO = Strength(scale_min=0.7, scale_max=1.3, angle=0.12, perspective=0.06, light=0.2, cover=0.2)
+DRAWN = Strength(scale_min=0.85, scale_max=1.1, angle=0.06, perspective=0.03, light=0.08, cover=0.1)
+
+
+def augmented(images: NDArray[np.uint8], strength: Strength, size: int, generator: torch.Generator) -> Tensor:
+    """(n, s, s, 3) uint8 to (n, 3, size, size) float, each changed at random, values about -2 to 2."""
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
+    batch = _warped(batch, strength, size, generator)
+    batch = _lit(batch, strength.light, generator)
+    batch = _softened(batch, generator)
+    _covered(batch, strength.cover, generator)
+    return normalised(batch)
+
+
+def plain(images: NDArray[np.uint8], size: int) -> Tensor:
+    """The same as `augmented` without any change."""
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
+    if batch.shape[-1] != size:
+        batch = fn.interpolate(batch, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    return normalised(batch)
+
+
+def normalised(batch: Tensor) -> Tensor:
+    """0..1 to the mean 0.5, deviation 0.25 of `open_clip_config.json`."""
+    return ((batch - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator) * (high - low) + low
+
+
+def _warped(batch: Tensor, strength: Strength, size: int, generator: torch.Generator) -> Tensor:
+    n = len(batch)
+    scale = _uniform((n,), strength.scale_min, strength.scale_max, generator)
+    aspect = torch.exp(_uniform((n,), -0.2, 0.2, generator))
+    angle = _uniform((n,), -1, 1, generator) * strength.angle
+    mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    free = (1 - scale).abs().clamp(min=0.05)
+    shift = _uniform((n, 2), -1, 1, generator) * free[:, None]
+    tilt = _uniform((n, 2), -1, 1, generator) * strength.perspective
+    axis = torch.linspace(-1, 1, size)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    grid_x, grid_y = x[None] * (scale * aspect * mirror)[:, None, None], y[None] * (scale / aspect)[:, None, None]
+    cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    turned = torch.stack([grid_x * cos - grid_y * sin, grid_x * sin + grid_y * cos], dim=-1)
+    depth = 1 + (turned * tilt[:, None, None, :]).sum(-1, keepdim=True)
+    return fn.grid_sample(batch, turned / depth + shift[:, None, None, :], padding_mode="border", align_corners=False)
+
+
+def _lit(batch: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    n = len(batch)
+    gain = 1 + _uniform((n, 1, 1, 1), -amount, amount, generator)
+    cast = 1 + _uniform((n, 3, 1, 1), -0.3 * amount, 0.3 * amount, generator)
+    batch = batch * gain * cast
+    mean = batch.mean((1, 2, 3), keepdim=True)
+    batch = mean + (batch - mean) * (1 + _uniform((n, 1, 1, 1), -amount, amount, generator))
+    grey = batch.mean(1, keepdim=True)
+    return (grey + (batch - grey) * (1 + _uniform((n, 1, 1, 1), -amount, amount, generator))).clamp_(0, 1)
+
+
+def _softened(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """A fifth of the batch is blurred, another fifth gets sensor noise."""
+    count = len(batch) // 5
+    order = torch.randperm(len(batch), generator=generator)
+    blurred, noisy = order[:count], order[count : 2 * count]
+    if count:
+        batch[blurred] = fn.avg_pool2d(batch[blurred], 3, stride=1, padding=1, count_include_pad=False)
+        grain = torch.randn(batch[noisy].shape, generator=generator) * 0.05
+        batch[noisy] = (batch[noisy] + grain).clamp_(0, 1)
+    return batch
+
+
+def _covered(batch: Tensor, chance: float, generator: torch.Generator) -> None:
+    """A box of one colour over part of some pictures."""
+    size = batch.shape[-1]
+    for place in torch.nonzero(torch.rand(len(batch), generator=generator) < chance).flatten().tolist():
+        height, width = (torch.rand(2, generator=generator) * 0.3 * size + 0.1 * size).int().tolist()
+        top, left = (torch.rand(2, generator=generator) * 0.8 * size).int().tolist()
+        colour = torch.rand(3, 1, 1, generator=generator)
+        batch[place, :, top : top + height, left : left + width] = colour
