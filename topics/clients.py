@@ -67,6 +67,14 @@ _UNAVAILABLE = {
     KafkaError.NOT_CONTROLLER,
     KafkaError.NOT_ENOUGH_REPLICAS,
     KafkaError.NETWORK_EXCEPTION,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
 }
 _REFUSED = {
     KafkaError._AUTHENTICATION,
@@ -119,7 +127,7 @@ def translated(error: KafkaError, doing: str) -> FreshlensError:
         return Backpressure(said)
     if code in _UNAVAILABLE or error.retriable():
         return BrokerUnavailable(f"{said} (is a broker running at KAFKA_BOOTSTRAP_SERVERS?)")
-    return FreshlensError(said)
+    return FreshlensError(f"{said} ({error.name()})")
 
 
 @contextmanager

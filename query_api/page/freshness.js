@@ -44,13 +44,19 @@ function factsOf({ freshness = [], timings_ms: timings, shards, total_candidates
   return facts;
 }
 
-/** What is wrong with an answer's freshness or completeness, in words; empty when nothing is. */
-export function lacksOf({ freshness = [], shards, freshness_met: met, warnings = [] }) {
-  const lacks = [];
-  if (shards && shards.answered < shards.total) lacks.push(`Partial answer: ${shards.answered} of ${shards.total} shards answered. Some products are missing here.`);
-  if (freshness.some((shard) => shard.stale)) lacks.push("The index is lagging: the newest changes may be missing from this answer.");
-  else if (met === false) lacks.push("Not as fresh as was asked for: the latest change is not in this answer yet.");
-  return [...lacks, ...warnings.map((warning) => (typeof warning === "string" ? warning : warning.message ?? JSON.stringify(warning)))];
+const WARNINGS = {
+  partial: "Partial answer: some products are missing here.",
+  "freshness-unmet": "The latest change is not in this answer yet.",
+};
+
+/** What an answer lacks, in words; empty when it lacks nothing. A warning is a stable word, a colon, and the detail. */
+export function lacksOf({ freshness = [], warnings = [] }) {
+  const lacks = warnings.map((warning) => {
+    const [word, ...detail] = String(warning).split(":");
+    return WARNINGS[word] ? `${WARNINGS[word]} (${detail.join(":").trim()})` : String(warning);
+  });
+  const isStale = freshness.some((shard) => shard.stale) && !warnings.some((warning) => String(warning).startsWith("stale"));
+  return isStale ? [...lacks, "The index is lagging: the newest changes may be missing from this answer."] : lacks;
 }
 
 export class StatusBar {

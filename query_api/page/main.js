@@ -27,7 +27,7 @@ const grid = new Grid({ open: openProduct, like: moreLike, thumbnail });
 const drawer = new Drawer({ thumbnail, like: moreLike, cart: addToCart, remove: removeProduct });
 const filters = new Filters({ changed: () => ask({ k: RESULTS_FIRST }) });
 const crop = new Crop(byId("stage"), { changed: (frame) => ask({ crop: frame, k: RESULTS_FIRST }) });
-const adding = new AddProduct({ api: () => api, categories: () => [...filters.seen.category.keys()].sort(), search: (photo) => ask({ ...NOTHING, photo }) });
+const adding = new AddProduct({ api: () => api, categories: () => [...filters.seen.category.keys()].sort(), colourName: () => filters.colourName, search: (photo) => ask({ ...NOTHING, photo }) });
 const statusBar = new StatusBar(() => api);
 const trail = new Trail({ back: restore });
 
@@ -100,7 +100,7 @@ function drawCount(results, answer) {
 function drawEmpty(results, answer) {
   if (results.length) return;
   if (answer.newest) return showEmptyCatalogue(api.tenant, () => adding.open());
-  if (!answer.no_match && filters.count && !query.text && !isVisual(query)) return showNothingPasses(ways);
+  if (filters.count && !query.text && !isVisual(query)) return showNothingPasses(ways);
   showNoMatch(query, filters.count > 0, ways);
 }
 

@@ -7,9 +7,10 @@ import { listenForFiles, pictureIn, PRODUCT_SIDE_MAX, shrink } from "./upload.js
 const CURRENCIES = ["EUR", "USD", "GBP", "CHF", "JPY", "SEK", "PLN"];
 
 /** The product of the form as POST /v1/products takes it; keys left blank are left out. */
-export function productOf(fields, base64) {
+export function productOf(fields, base64, colourName = "color") {
   const product = { product_id: fields.product_id.trim(), title: fields.title.trim(), image: { base64 } };
-  for (const name of ["category", "color"]) if (fields[name].trim()) product[name] = fields[name].trim();
+  if (fields.category.trim()) product.category = fields.category.trim();
+  if (fields.colour.trim()) product[colourName] = fields.colour.trim();
   if (fields.price !== "") Object.assign(product, { price: Number(fields.price), currency: fields.currency });
   if (fields.stock !== "") product.stock = Number(fields.stock);
   return product;
@@ -18,9 +19,10 @@ export function productOf(fields, base64) {
 const newId = () => `photo-${Date.now().toString(36)}`;
 
 export class AddProduct {
-  /** `api()`: the current Api. `categories()`: names to offer. `search(photo)`: shows the new product among its likes. */
-  constructor({ api, categories, search }) {
-    Object.assign(this, { api, categories, search });
+  /** `api()`: the current Api. `categories()`: names to offer. `search(photo)`: shows the new product among its likes.
+   * `colourName()`: what this catalogue calls the attribute. */
+  constructor({ api, categories, colourName, search }) {
+    Object.assign(this, { api, categories, colourName, search });
     this.dialog = byId("add");
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
     this.dialog.addEventListener("dragover", (event) => event.preventDefault());
@@ -80,7 +82,7 @@ export class AddProduct {
       field("Title", "title", { required: true, maxLength: 500, autocomplete: "off" }),
       field("Product id", "product_id", { required: true, maxLength: 200, value: newId(), autocomplete: "off", spellcheck: false }),
       category,
-      field("Colour", "color", { maxLength: 100 }),
+      field("Colour", "colour", { maxLength: 100 }),
       field("Price", "price", { type: "number", min: 0, step: "any", inputMode: "decimal" }),
       currency,
       field("Stock", "stock", { type: "number", min: 0, step: 1, inputMode: "numeric" }),
@@ -103,7 +105,7 @@ export class AddProduct {
     this.submit.disabled = true;
     this.progress.replaceChildren();
     try {
-      await this.#publishAndWatch(productOf(Object.fromEntries(new FormData(form)), this.photo.base64));
+      await this.#publishAndWatch(productOf(Object.fromEntries(new FormData(form)), this.photo.base64, this.colourName()));
     } catch (error) {
       this.#lastStep(`${error.message} (${error.code ?? "unexpected"})`, "failed");
       this.submit.disabled = false;

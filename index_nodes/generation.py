@@ -1,0 +1,269 @@
+"""A generation: the folded log up to some offsets, immutable and memory-mapped.
+
+Slots 0 to s - 1 are products with rows, in key order, and row i < s is the first view of slot i; further views lie behind,
+by slot. Slots from s on are products without a row, in key order too: tombstones, offers without content, content
+without a picture.
+"""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from index_nodes import ivf
+from index_nodes.arrays import Mask, Rows
+from index_nodes.bitmaps import evaluate
+from index_nodes.columns import PRODUCT_ID, Column, Kind, Leaf, SortedDictionary
+from index_nodes.keys import HashOf, MainKeys
+from index_nodes.manifest import Manifest
+from index_nodes.overlay import RowIds
+from index_nodes.passing import LocalRows, Passing, scan
+from index_nodes.product import ProductState
+from schemas.embeddings import Vector
+from schemas.filters import AnyOf, Filter
+from schemas.hashing import key_hash
+from schemas.identity import ProductKey
+from schemas.layout import NextOffset
+
+PRODUCTS, KEYS, TENANTS, EXTRA_ROWS, FIELDS, VECTORS, INDEX = (
+    "products.arrow", "keys.arrow", "tenants.arrow", "extra-rows.arrow", "fields.arrow", "vectors.f16", "index.faiss"
+)  # fmt: skip
+_EXACT_ROWS_MAX = 2048
+"""So few passing rows are scanned faster than lists are searched for them."""
+
+
+class Generation:
+    """Opened by :func:`load` or :func:`empty`; one writer never exists."""
+
+    source = "main"
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest | None,
+        positions: dict[int, NextOffset],
+        tables: dict[str, pa.Table],
+        vectors: npt.NDArray[np.float16],
+        index: ivf.FlatIndex | ivf.IvfIndex,
+        hash_of: HashOf,
+    ) -> None:
+        self.manifest, self.positions, self.vectors, self._index = manifest, positions, vectors, index
+        products = tables[PRODUCTS]
+        self._states = _one_chunk(products["state"])
+        self.visible: Mask = _numpy(products["visible"]).astype(np.bool_)
+        self.content_versions: npt.NDArray[np.int64] = _numpy(products["content_version"])
+        self._extra_slots: Rows = _numpy(tables[EXTRA_ROWS]["slot"])
+        self._first_rows = len(vectors) - len(self._extra_slots)
+        hashes = tables[KEYS]
+        self.keys = MainKeys(
+            _numpy(hashes["hash"]), _numpy(hashes["slot"]), ArrowValues(_one_chunk(products["key"])), hash_of
+        )
+        self._tenant_slots = _tenant_slots(tables[TENANTS])
+        self._fields = {(row["tenant"], row["name"]): number for number, row in enumerate(_names(tables[FIELDS]))}
+        self._field_table = tables[FIELDS].combine_chunks()
+        self.kinds = _kinds(tables[FIELDS])
+        # An LRU of bitmaps of p bytes each: filters repeat, and below the overlay they never change.
+        self.passing = functools.lru_cache(maxsize=64)(self._passing)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def slots(self) -> int:
+        return len(self._states)
+
+    @property
+    def products(self) -> int:
+        """Visible ones."""
+        return int(np.count_nonzero(self.visible))
+
+    def state(self, slot: int) -> ProductState:
+        """What was folded into the slot."""
+        return ProductState.from_bytes(self.raw_state(slot))
+
+    def raw_state(self, slot: int) -> memoryview:
+        """The state as MessagePack."""
+        return memoryview(self._states[slot].as_buffer())
+
+    def rows_of(self, slot: int) -> RowIds:
+        """The rows of the slot's views, in the order of its views."""
+        if slot >= self._first_rows:
+            return ()
+        begin, end = np.searchsorted(self._extra_slots, (slot, slot + 1)).tolist()
+        return (slot, *range(self._first_rows + begin, self._first_rows + end))
+
+    def slots_of(self, rows: LocalRows) -> npt.NDArray[np.int64]:
+        """The slot of each row."""
+        slots = rows.astype(np.int64)
+        extra = rows >= self._first_rows
+        if extra.any():
+            slots[extra] = self._extra_slots[rows[extra] - self._first_rows]
+        return slots
+
+    def row_mask(self, slots: Mask) -> Mask:
+        """(n,) bool: the rows whose slot is set; a new array."""
+        return np.concatenate([slots[: self._first_rows], slots[self._extra_slots]])
+
+    def search(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
+        """At least the ``wanted`` nearest passing rows, or all that pass, in any order; see :class:`tail.Block`."""
+        if passing.count <= max(wanted, _EXACT_ROWS_MAX):
+            return self.scan(query, wanted, passing)
+        found = self._index.search(query, wanted, passing)
+        return found if len(found) >= wanted else self.scan(query, wanted, passing)
+
+    def scan(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
+        """As search, exactly."""
+        return scan(self.vectors, query, wanted, passing.rows)
+
+    def vectors_of(self, rows: LocalRows) -> Vector:
+        """(m, dim) float32 of these rows."""
+        return self.vectors[rows].astype(np.float32)
+
+    def has_tenant(self, tenant: str) -> bool:
+        return tenant in self._tenant_slots
+
+    def _passing(self, tenant: str, clause: Filter | None) -> Mask:
+        """(p,) bool: visible, of the tenant, and passing the (checked) filter. Not to be changed."""
+        passing = np.zeros(self.slots, np.bool_)
+        for begin, end in self._tenant_slots.get(tenant, ()):
+            passing[begin:end] = self.visible[begin:end]
+        if clause is not None and passing.any():
+            passing &= evaluate(clause, functools.partial(self._mask, tenant))
+        return passing
+
+    def _mask(self, tenant: str, leaf: Leaf) -> Mask:
+        if leaf.field == PRODUCT_ID:
+            return self._mask_of_ids(tenant, leaf)
+        number = self._fields.get((tenant, leaf.field))
+        return np.zeros(self.slots, np.bool_) if number is None else self._column(number).mask(leaf, self.slots)
+
+    def _mask_of_ids(self, tenant: str, leaf: Leaf) -> Mask:
+        assert isinstance(leaf, AnyOf)
+        mask = np.zeros(self.slots, np.bool_)
+        found = [self.keys.find(ProductKey(tenant, str(value)).to_bytes()) for value in leaf.values]
+        mask[[slot for slot in found if slot is not None]] = True
+        return mask
+
+    def _column(self, number: int) -> Column:
+        row = {name: self._field_table[name][number] for name in ("ids", "numbers", "codes", "strings")}
+        kind = Kind(self._field_table["kind"][number].as_py())
+        ids = _values(row["ids"])
+        if kind is not Kind.STRING:
+            return Column(kind, ids, _values(row["numbers"]))
+        return Column(kind, ids, _values(row["codes"]), SortedDictionary(ArrowValues(row["strings"].values)))
+
+
+class ArrowValues:
+    """An Arrow array as a sequence of Python values."""
+
+    def __init__(self, values: pa.Array) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, place: int) -> Any:
+        return self._values[place].as_py()
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    PRODUCTS: pa.schema(
+        {"key": pa.large_binary(), "state": pa.large_binary(), "content_version": pa.int64(), "visible": pa.uint8()}
+    ),
+    KEYS: pa.schema({"hash": pa.uint64(), "slot": pa.int32()}),
+    TENANTS: pa.schema({"tenant": pa.string(), "begin": pa.int32(), "end": pa.int32()}),
+    EXTRA_ROWS: pa.schema({"slot": pa.int32()}),
+    FIELDS: pa.schema(
+        {
+            "tenant": pa.string(),
+            "name": pa.string(),
+            "kind": pa.string(),
+            "ids": pa.large_list(pa.int32()),
+            "numbers": pa.large_list(pa.float64()),
+            "codes": pa.large_list(pa.int32()),
+            "strings": pa.large_list(pa.large_string()),
+        }
+    ),
+}
+"""The tables of a generation; one row of FIELDS is a whole column."""
+
+
+def empty(dim: int, positions: dict[int, NextOffset], hash_of: HashOf = key_hash) -> Generation:
+    """G0: nothing at all, before the first record of the log."""
+    return Generation(
+        manifest=None,
+        positions=positions,
+        tables={name: schema.empty_table() for name, schema in SCHEMAS.items()},
+        vectors=np.empty((0, dim), np.float16),
+        index=ivf.FlatIndex(np.empty((0, dim), np.float32)),
+        hash_of=hash_of,
+    )
+
+
+def load(folder: Path, manifest: Manifest, dim: int, hash_of: HashOf = key_hash) -> Generation:
+    """Map the (verified) files of a build."""
+    rows = manifest.rows
+    vectors: npt.NDArray[np.float16] = (
+        np.memmap(folder / VECTORS, np.float16, "r", shape=(rows, dim)) if rows else np.empty((0, dim), np.float16)
+    )
+    index: ivf.FlatIndex | ivf.IvfIndex = (
+        ivf.load(folder / INDEX, manifest.index, rows)
+        if manifest.index.nlist
+        else ivf.FlatIndex(vectors.astype(np.float32))
+    )
+    return Generation(
+        manifest=manifest,
+        positions=manifest.positions,
+        tables={name: read_table(folder / name) for name in SCHEMAS},
+        vectors=np.asarray(vectors),
+        index=index,
+        hash_of=hash_of,
+    )
+
+
+def read_table(path: Path) -> pa.Table:
+    """A mapped Arrow file in one chunk."""
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """One chunk, uncompressed, so that it can be mapped."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = _one_chunk(column).to_numpy(zero_copy_only=True)
+    return values
+
+
+def _values(cell: pa.LargeListScalar) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = cell.values.to_numpy(zero_copy_only=True)
+    return values
+
+
+def _names(fields: pa.Table) -> Iterator[dict[str, str]]:
+    yield from fields.select(["tenant", "name", "kind"]).to_pylist()
+
+
+def _kinds(fields: pa.Table) -> dict[str, dict[str, Kind]]:
+    kinds: dict[str, dict[str, Kind]] = {}
+    for row in _names(fields):
+        kinds.setdefault(row["tenant"], {})[row["name"]] = Kind(row["kind"])
+    return kinds
+
+
+def _tenant_slots(tenants: pa.Table) -> dict[str, list[tuple[int, int]]]:
+    slots: dict[str, list[tuple[int, int]]] = {}
+    for row in tenants.to_pylist():
+        slots.setdefault(row["tenant"], []).append((row["begin"], row["end"]))
+    return slots

@@ -1,0 +1,75 @@
+"""``GET /v1/events``: how fresh the index is, as server-sent events, so that a page can watch its product arrive."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from query_api.answers import ShardCount
+from query_api.cluster import Cluster
+from query_api.identity import caller_of
+from query_api.keys import CLOSING, PARTS
+from schemas.errors import Backpressure
+
+STREAMS = web.AppKey("streams", set[asyncio.Task[Any]])
+_KEEP_ALIVE_S = 15.0
+_QUIET_S = 0.2
+"""At most five events a second: a page need not redraw more often."""
+
+
+class FreshnessEvent(msgspec.Struct, frozen=True):
+    """The index as nodes last reported it: products, next offsets applied, and how many shards are served."""
+
+    products: int
+    applied: dict[str, int]
+    shards: ShardCount
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """One event at once, then one whenever something changed; a comment every 15 s keeps the connection."""
+    caller_of(request)
+    streams, closing = request.app[STREAMS], request.app[CLOSING]
+    if len(streams) >= request.app[PARTS].settings.limits.event_streams_max:
+        raise Backpressure("too many event streams are open; poll /v1/status instead")
+    task = asyncio.current_task()
+    assert task is not None
+    streams.add(task)
+    try:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        await _follow(response, request.app[PARTS].cluster, closing)
+    except (ConnectionResetError, asyncio.CancelledError):
+        if not closing.is_set() and task.cancelling():
+            raise
+    finally:
+        streams.discard(task)
+    return response
+
+
+async def end_streams(app: web.Application) -> None:
+    """Before a stop: let every stream end, or each would hold the stop up until its time limit."""
+    app[CLOSING].set()
+    for task in app[STREAMS]:
+        task.cancel()
+
+
+async def _follow(response: web.StreamResponse, cluster: Cluster, closing: asyncio.Event) -> None:
+    last: FreshnessEvent | None = None
+    while not closing.is_set():
+        now = event_of(cluster)
+        if now != last:
+            await response.write(b"event: freshness\ndata: " + msgspec.json.encode(now) + b"\n\n")
+            last = now
+        await asyncio.sleep(_QUIET_S)
+        if not await cluster.changed(_KEEP_ALIVE_S):
+            await response.write(b": still here\n\n")
+
+
+def event_of(cluster: Cluster) -> FreshnessEvent:
+    """What there is to say now."""
+    shards = cluster.lane.layout.shards
+    now = cluster.now()
+    served = sum(cluster.routes.is_serving(shard, now) for shard in range(shards))
+    applied = {str(partition): offset for partition, offset in sorted(cluster.routes.applied().items())}
+    return FreshnessEvent(cluster.routes.products(), applied, ShardCount(served, shards))

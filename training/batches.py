@@ -1,0 +1,122 @@
+"""One training batch: which pictures and texts, in which order, and what belongs together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from freshlens.catalogue import CATEGORIES
+from training.augment import DRAWN, PHOTO, STUDIO, Strength, augmented
+from training.pack import Clothing, Drawn, Grocery, Photos
+from training.texts import clothing_text, drawn_text, grocery_text
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pictures per batch, by source. Drawn products count twice: studio picture and phone photo."""
+
+    photos: int = 72
+    staged: int = 8
+    studio: int = 24
+    clothing: int = 48
+    drawn: int = 40
+    drawn_categories: int = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures in the order grocery, clothing, drawn studio, drawn phone; `belongs` pairs them with texts."""
+
+    images: Tensor
+    grocery_labels: Tensor
+    clothing_labels: Tensor
+    drawn: int
+    texts: list[str]
+    belongs: Tensor
+
+
+class Batches:
+    """An endless, seeded source of class-balanced batches."""
+
+    def __init__(self, grocery: Grocery, clothing: Clothing, drawn: Drawn, pixels: int, seed: int) -> None:
+        self._grocery, self._clothing, self._drawn = grocery, clothing, drawn
+        self._pixels = pixels
+        self._sizes = Sizes()
+        self.rng = np.random.default_rng(seed)
+        self.torch_rng = torch.Generator().manual_seed(seed)
+        kinds = [item.number % len(CATEGORIES) for item in drawn.products]
+        self._by_kind = [np.flatnonzero(np.array(kinds) == kind) for kind in range(len(CATEGORIES))]
+        self._photos_by_class = _by_class(grocery.train, power=0.5)
+        self._clothes_by_class = _by_class(clothing.train, power=0.5)
+
+    def next(self) -> Batch:
+        """The next batch."""
+        grocery, grocery_labels = self._grocery_part()
+        worn = self._rng_choice(self._clothes_by_class, self._sizes.clothing)
+        clothing_labels = self._clothing.train.labels[worn]
+        shown = self._drawn_part()
+        shots = self._drawn.phone[shown, self.rng.integers(0, self._drawn.phone.shape[1], len(shown))]
+        images = torch.cat([
+            grocery,
+            self._augmented(self._clothing.train.images[worn], PHOTO),
+            self._augmented(self._drawn.studio[shown], DRAWN),
+            self._augmented(shots, DRAWN),
+        ])  # fmt: skip
+        texts, belongs = self._texts(grocery_labels, clothing_labels, shown)
+        labels = torch.from_numpy(grocery_labels), torch.from_numpy(clothing_labels)
+        return Batch(images.contiguous(memory_format=torch.channels_last), *labels, len(shown), texts, belongs)
+
+    def _grocery_part(self) -> tuple[Tensor, NDArray[np.int64]]:
+        grocery, sizes = self._grocery, self._sizes
+        photos = self._rng_choice(self._photos_by_class, sizes.photos)
+        staged = self.rng.integers(0, len(grocery.staged.labels), sizes.staged)
+        studio = self.rng.choice(len(grocery.studio), sizes.studio, replace=False)
+        images = torch.cat([
+            self._augmented(grocery.train.images[photos], PHOTO),
+            self._augmented(grocery.staged.images[staged], STUDIO),
+            self._augmented(grocery.studio[studio], STUDIO),
+        ])  # fmt: skip
+        labels = [grocery.train.labels[photos], grocery.staged.labels[staged], studio]
+        return images, np.concatenate(labels)
+
+    def _drawn_part(self) -> NDArray[np.int64]:
+        kinds = self.rng.choice(len(CATEGORIES), self._sizes.drawn_categories, replace=False)
+        each = self._sizes.drawn // self._sizes.drawn_categories
+        return np.concatenate([self.rng.choice(self._by_kind[kind], each, replace=False) for kind in kinds])
+
+    def _texts(
+        self, grocery: NDArray[np.int64], clothing: NDArray[np.int64], shown: NDArray[np.int64]
+    ) -> tuple[list[str], Tensor]:
+        """One text per grocery product, garment category and drawn product of the batch."""
+        named = [(0, int(c)) for c in np.unique(grocery)] + [(1, int(c)) for c in np.unique(clothing)]
+        named += [(2, int(i)) for i in shown]
+        texts = [self._text(*name) for name in named]
+        keys = [(0, int(c)) for c in grocery] + [(1, int(c)) for c in clothing] + 2 * [(2, int(i)) for i in shown]
+        wanted = dict(zip(named, texts, strict=True))
+        belongs = torch.tensor([[wanted[key] == text for text in texts] for key in keys])
+        return texts, belongs
+
+    def _text(self, source: int, number: int) -> str:
+        if source == 0:
+            return grocery_text(self._grocery.texts[number], self.rng)
+        if source == 1:
+            return clothing_text(self._clothing.names[number], self.rng)
+        return drawn_text(self._drawn.products[number], self.rng)
+
+    def _augmented(self, images: NDArray[np.uint8], strength: Strength) -> Tensor:
+        return augmented(images, strength, self._pixels, self.torch_rng)
+
+    def _rng_choice(self, weights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+        return self.rng.choice(len(weights), count, replace=False, p=weights)
+
+
+def _by_class(photos: Photos, power: float) -> NDArray[np.float64]:
+    """The chance of each photo when classes are drawn in proportion to their size to the `power`."""
+    sizes = np.bincount(photos.labels).astype(np.float64)
+    weights = (sizes ** (power - 1))[photos.labels]
+    chances: NDArray[np.float64] = weights / weights.sum()
+    return chances

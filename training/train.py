@@ -1,0 +1,177 @@
+"""Train the bundled encoder: `python -m training.train --datasets DIR --out DIR`.
+
+Writes `checkpoint.pt` (continue with the same command) and `run.json` (settings and curves) to `--out`;
+`python -m training.export` makes the files of `processors/bundled` from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pickle
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as fn
+from torch import Tensor, nn
+
+from training.augment import plain
+from training.batches import Batches
+from training.evaluate import quick_figures
+from training.losses import Prototypes, spread, text_loss, view_loss
+from training.pack import Clothing, Drawn, Grocery, draw_products, load_clothing, load_grocery
+
+CONFIG = Path(__file__).parent
+DRAWN_SEED = 1001
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result, and how often the run is looked at."""
+
+    steps: int = 2_600
+    pixels: int = 112
+    drawn_products: int = 6_000
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    average_decay: float = 0.998
+    seed: int = 1
+    threads: int = 1
+    look_every_steps: int = 200
+
+
+class Run:
+    """The model, its moving average, the optimiser and the curves; saved and restored as one."""
+
+    def __init__(self, settings: Settings, classes: int, categories: int) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings = settings
+        self.model = open_clip.create_model(f"local-dir:{CONFIG}", load_weights=False)
+        self.model = self.model.to(memory_format=torch.channels_last)
+        self.groceries, self.clothes = Prototypes(classes, 256), Prototypes(categories, 256)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average_decay), use_buffers=True
+        )
+        self.optimiser = torch.optim.AdamW(self._groups(), lr=settings.learning_rate)
+        self.tokenizer = open_clip.get_tokenizer(f"local-dir:{CONFIG}")
+        self.step = 0
+        self.curves: list[dict[str, float]] = []
+
+    def _groups(self) -> list[dict[str, Any]]:
+        modules = nn.ModuleList([self.model, self.groceries, self.clothes])
+        decayed, free = [], []
+        for name, parameter in modules.named_parameters():
+            plain_one = parameter.ndim < 2 or "embedding" in name or "points" in name
+            (free if plain_one else decayed).append(parameter)
+        return [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs."""
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "groceries", "clothes", "average", "optimiser")}
+        return {**parts, "step": self.step, "curves": self.curves, "settings": asdict(self.settings)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where a saved run stopped."""
+        for name in ("model", "groceries", "clothes", "average", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.curves = state["step"], state["curves"]
+
+    def learn(self, batches: Batches) -> dict[str, float]:
+        """One step; returns the losses."""
+        batch = batches.next()
+        for group in self.optimiser.param_groups:
+            group["lr"] = _learning_rate(self.settings, self.step)
+        with torch.autocast("cpu", torch.bfloat16):
+            images = self.model.encode_image(batch.images)
+            texts = self.model.encode_text(self.tokenizer(batch.texts))
+        images, texts = fn.normalize(images.float(), dim=-1), fn.normalize(texts.float(), dim=-1)
+        grocery, clothing, studio, phone = images.split(
+            [len(batch.grocery_labels), len(batch.clothing_labels), batch.drawn, batch.drawn]
+        )
+        scale = self.model.logit_scale.exp().clamp(max=50)
+        losses: dict[str, Tensor] = {
+            "grocery": self.groceries(grocery, batch.grocery_labels),
+            "clothing": 0.6 * self.clothes(clothing, batch.clothing_labels),
+            "views": 0.6 * view_loss(studio, phone),
+            "texts": 0.4 * text_loss(images, texts, batch.belongs, scale),
+        }
+        self.optimiser.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimiser.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        return {**{name: loss.item() for name, loss in losses.items()}, "spread": spread(images.detach())}
+
+
+def _learning_rate(settings: Settings, step: int) -> float:
+    warm = min(1.0, (step + 1) / (0.04 * settings.steps))
+    return settings.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / settings.steps))))
+
+
+def embed_images(model: nn.Module, images: Any, pixels: int) -> Any:
+    """(n, s, s, 3) uint8 to (n, 256) float32 of unit norm, in eval mode."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [fn.normalize(model.encode_image(plain(images[i : i + 64], pixels)), dim=-1) for i in range(0, len(images), 64)]  # type: ignore[operator]
+    return torch.cat(parts).float().numpy()
+
+
+def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
+    """Learn until the settings' last step, looking and saving on the way."""
+    settings = run.settings
+    batches = Batches(*data, settings.pixels, settings.seed + run.step)
+    started, sums = time.monotonic(), dict[str, float]()
+    while run.step < settings.steps:
+        run.model.train()
+        for name, loss in run.learn(batches).items():
+            sums[name] = sums.get(name, 0.0) + loss / settings.look_every_steps
+        if run.step % settings.look_every_steps == 0 or run.step == settings.steps:
+            averaged = run.average.module
+            figures = quick_figures(lambda images, model=averaged: embed_images(model, images, 144), data[0], data[1])
+            seconds = (time.monotonic() - started) / settings.look_every_steps
+            run.curves.append({"step": run.step, "seconds_per_step": seconds, **sums, **figures})
+            print(json.dumps({k: round(v, 4) for k, v in run.curves[-1].items()}), flush=True)
+            started, sums = time.monotonic(), {}
+            torch.save(run.state(), out / "checkpoint.tmp")
+            (out / "checkpoint.tmp").replace(out / "checkpoint.pt")
+            (out / "run.json").write_text(json.dumps({"settings": asdict(settings), "curves": run.curves}, indent=1))
+
+
+def load_data(datasets: Path, drawn_products: int, cache: Path) -> tuple[Grocery, Clothing, Drawn]:
+    """All training pictures, kept in `cache` after the first time."""
+    if cache.exists():
+        with cache.open("rb") as file:
+            return pickle.load(file)  # written by the lines below
+    data = load_grocery(datasets), load_clothing(datasets), draw_products(drawn_products, DRAWN_SEED)
+    with cache.open("wb") as file:
+        pickle.dump(data, file, 4)
+    return data
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--datasets", type=Path, required=True, help="folder with grocery/ and clothing/")
+    parser.add_argument("--out", type=Path, required=True)
+    for name, value in asdict(Settings()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    given = vars(parser.parse_args())
+    datasets, out = given.pop("datasets"), given.pop("out")
+    settings = Settings(**given)
+    torch.set_num_threads(settings.threads)
+    out.mkdir(parents=True, exist_ok=True)
+    data = load_data(datasets, settings.drawn_products, out / "pack.pkl")
+    run = Run(settings, len(data[0].studio), len(data[1].names))
+    if (out / "checkpoint.pt").exists():
+        run.restore(torch.load(out / "checkpoint.pt", weights_only=True))
+    train(run, data, out)
+
+
+if __name__ == "__main__":
+    main()
