@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from schemas import framing
 from schemas.errors import Backpressure, FreshlensError, InvalidProduct, InvalidRecord
 from schemas.events import DeadLetter, Picture, ProductDeleted, ProductRetry, Source
+from schemas.identity import ProductKey
 from schemas.index_log import IndexLogRecord
 from schemas.join import Ranks
 from schemas.product_lines import LocatePicture, product_added
@@ -43,6 +44,14 @@ def read_products(path: Path | IO[str]) -> Iterator[tuple[str, Line]]:
             yield from _json_lines(lines)
     else:
         yield from _json_lines(path)
+
+
+def count_products(path: Path) -> int:
+    """How many products :func:`read_products` will yield, for a progress bar."""
+    if path.is_dir():
+        return sum(file.suffix.lower() in PICTURE_SUFFIXES for file in path.rglob("*"))
+    with path.open("rb") as lines:
+        return sum(1 for line in lines if line.strip())
 
 
 def _json_lines(lines: IO[str]) -> Iterator[tuple[str, Line]]:
@@ -77,8 +86,7 @@ class Decided:
     """What became of one event: the ranks it was given, or why it was rejected or has to wait."""
 
     name: str
-    tenant: str
-    product_id: str
+    key: ProductKey
     ranks: Ranks | None = None
     rejected: str | None = None
     waiting: bool = False
@@ -92,18 +100,18 @@ Place = tuple[str, int, int]
 class Following:
     """Events sent and what is known of each; pure but for its lock, fed by producer and reader threads."""
 
-    sent: dict[Place, tuple[str, Event]] = field(default_factory=dict)
+    sent: dict[Place, tuple[str, ProductKey]] = field(default_factory=dict)
     outcomes: dict[Place, Decided] = field(default_factory=dict)
     early: dict[Place, IndexLogRecord | DeadLetter | ProductRetry] = field(default_factory=dict)
     """Decisions that were read before the producer was told where its record lies."""
     positions: list[Position] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def confirmed(self, name: str, event: Event, position: Position) -> None:
-        """The broker has the event, at this position."""
+    def confirmed(self, name: str, key: ProductKey, position: Position) -> None:
+        """The broker has the event of this product, at this position."""
         place = (position.topic, position.partition, position.offset)
         with self.lock:
-            self.sent[place] = (name, event)
+            self.sent[place] = (name, key)
             self.positions.append(position)
             if (record := self.early.pop(place, None)) is not None:
                 self._decide(place, record)
@@ -128,14 +136,14 @@ class Following:
             return list(self.outcomes.values())
 
     def _decide(self, place: Place, record: IndexLogRecord | DeadLetter | ProductRetry) -> None:
-        name, event = self.sent[place]
+        name, key = self.sent[place]
         known = self.outcomes.get(place)
         if isinstance(record, DeadLetter):
-            outcome = Decided(name, event.tenant, event.product_id, rejected=f"{record.code}: {record.reason}")
+            outcome = Decided(name, key, rejected=f"{record.code}: {record.reason}")
         elif isinstance(record, ProductRetry):
-            outcome = Decided(name, event.tenant, event.product_id, waiting=True)
+            outcome = Decided(name, key, waiting=True)
         else:
-            outcome = Decided(name, event.tenant, event.product_id, ranks=record.ranks)
+            outcome = Decided(name, key, ranks=record.ranks)
             if known is not None and known.waiting and record.content is None:
                 return  # only the offer came through; the pictures are still waited for
         self.outcomes[place] = outcome
@@ -195,12 +203,13 @@ class Sender:
 
     def send(self, name: str, event: Event) -> None:
         """Send one event; what is wrong with it, or with the broker, is noted in ``failed``."""
+        key = ProductKey(event.tenant, event.product_id)
 
         def done(outcome: Position | FreshlensError) -> None:
             if isinstance(outcome, Position):
-                self._following.confirmed(name, event, outcome)
+                self._following.confirmed(name, key, outcome)
             else:
-                self._fail(name, event.tenant, event.product_id, outcome)
+                self._fail(name, key, outcome)
 
         while True:
             try:
@@ -208,7 +217,7 @@ class Sender:
             except Backpressure:
                 time.sleep(0.05)
             except InvalidRecord as error:
-                self._fail(name, event.tenant, event.product_id, error)
+                self._fail(name, key, error)
                 return
             else:
                 return
@@ -221,7 +230,7 @@ class Sender:
                 raise line
             event = product_added(line, tenant=tenant, volatile=volatile, locate=locate)
         except InvalidProduct as error:
-            self._fail(name, tenant, product_id, error)
+            self._fail(name, ProductKey(tenant, product_id), error)
             return
         self.send(name, event)
 
@@ -229,5 +238,5 @@ class Sender:
         """Send one deletion."""
         self.send(product_id, ProductDeleted(tenant, product_id, version))
 
-    def _fail(self, name: str, tenant: str, product_id: str, error: FreshlensError) -> None:
-        self.failed.append(Decided(name, tenant, product_id, rejected=f"{error.code}: {error.message}"))
+    def _fail(self, name: str, key: ProductKey, error: FreshlensError) -> None:
+        self.failed.append(Decided(name, key, rejected=f"{error.code}: {error.message}"))

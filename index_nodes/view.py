@@ -12,11 +12,13 @@ from index_nodes.bitmaps import check
 from index_nodes.columns import Kind
 from index_nodes.delta import DeltaView
 from index_nodes.generation import Generation
+from index_nodes.graph import Graph
 from index_nodes.keys import SlotKeys
 from index_nodes.offsets import Offsets
 from index_nodes.overlay import OverlayView, RowIds
 from index_nodes.passing import LocalRows, Passing
 from index_nodes.product import ProductState
+from index_nodes.tail import Block
 from schemas.embeddings import Vector
 from schemas.filters import Filter
 
@@ -40,11 +42,10 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """What may be in an answer: ``slots`` over all slots, and rows of main and delta that live."""
+    """What may be in an answer: ``slots`` over all products, and for each part with such rows those that live."""
 
     slots: Passing
-    main: Passing
-    delta: Mask
+    parts: tuple[tuple[Part, Passing], ...]
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,12 @@ class IndexView:
             known = self._selections[tenant, clause] = self._select(tenant, clause if kinds else None)
         return known
 
-    def parts(self, selection: Selection) -> Iterator[tuple[Part, int, Passing]]:
-        """The parts of the index that hold passing rows, with the number of their first row."""
-        main = len(self.generation)
-        if selection.main.count:
-            yield self.generation, 0, selection.main
-        for segment in self.delta.segments:
-            passing = Passing(selection.delta[segment.first_row : segment.first_row + len(segment)])
-            if passing.count:
-                yield segment, main + segment.first_row, passing
-
-    def slots_of(self, rows: LocalRows, first_row: int) -> npt.NDArray[np.int64]:
+    def slots_of(self, part: Part, rows: LocalRows) -> npt.NDArray[np.int64]:
         """The slots of rows of one part."""
-        if first_row < len(self.generation) or not self.delta.slots.size:
-            return self.generation.slots_of(rows)
-        return self.delta.slots[rows + (first_row - len(self.generation))].astype(np.int64)
+        if isinstance(part, Generation):
+            return part.slots_of(rows)
+        assert isinstance(part, Graph | Block)
+        return self.delta.slots[rows + part.first_row].astype(np.int64)
 
     def content_versions(self, slots: LocalRows) -> npt.NDArray[np.int64]:
         """(m,) int64 of visible slots."""
@@ -135,6 +127,15 @@ class IndexView:
         if self.overlay.count:
             slots[self.overlay.slots] = False
             slots[self.overlay.slots[self.overlay.passing(tenant, clause)]] = True
+        return Selection(Passing(slots), tuple(self._parts(slots)))
+
+    def _parts(self, slots: Mask) -> Iterator[tuple[Part, Passing]]:
         main = self.generation.row_mask(slots)
         main &= self.main_alive
-        return Selection(Passing(slots), Passing(main), self.delta.alive & slots[self.delta.slots])
+        delta = self.delta.alive & slots[self.delta.slots]
+        whole: list[tuple[Part, Mask]] = [(self.generation, main)]
+        for segment in self.delta.segments:
+            whole.append((segment, delta[segment.first_row : segment.first_row + len(segment)]))
+        for part, mask in whole:
+            if mask.any():
+                yield part, Passing(mask)

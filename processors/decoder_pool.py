@@ -47,9 +47,7 @@ class DecoderPool:
             self._idle.put_nowait(None)
         self._children: set[_Child] = set()
 
-    async def decode(
-        self, raw: bytes, *, crop: Crop | None = None, thumbnail_sizes: Sequence[int] = ()
-    ) -> Decoded:
+    async def decode(self, raw: bytes, *, crop: Crop | None = None, thumbnail_sizes: Sequence[int] = ()) -> Decoded:
         """Decode one picture as :func:`processors.decode.decode` does, waiting for a free child.
 
         Raises:

@@ -48,9 +48,7 @@ class Start(msgspec.Struct, frozen=True):
 def answer(job: Job, start: Start) -> Answer:
     """Decode one job; never raises for what a picture can cause."""
     try:
-        decoded = decode(
-            job.raw, start.form, start.limits, crop=job.crop, thumbnail_sizes=job.thumbnail_sizes
-        )
+        decoded = decode(job.raw, start.form, start.limits, crop=job.crop, thumbnail_sizes=job.thumbnail_sizes)
     except MemoryError:
         return Answer(ImageTooLarge.code, "the picture does not fit into memory")
     except FreshlensError as error:

@@ -66,10 +66,8 @@ class ClusterFeed:
 
     def _log_ids(self) -> dict[str, str]:
         admin = clients.admin(self._kafka)
-        names = (declarations.PRODUCT_ADDED, declarations.PRODUCT_DELETED)
-        found = {name: str(administration.describe_log(admin, self._kafka.topic(name))) for name in names}
-        index_log = self._kafka.topic(declarations.INDEX_LOG)
-        return {**found, self._cluster.lane.index_log: str(administration.describe_log(admin, index_log))}
+        names = (declarations.PRODUCT_ADDED, declarations.PRODUCT_DELETED, declarations.INDEX_LOG)
+        return {name: str(administration.describe_log(admin, self._kafka.topic(name))) for name in names}
 
     def _start(self, consumer: Consumer) -> list[TopicPartition]:
         since_ms = int((time.time() - _FACTS_S) * 1000)

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 import aiohttp
 import msgspec
 
-from query_api.encoder_wire import EncodeAnswer, EncodeProblem, EncoderHealth, EncodeRequest
+from query_api.encoder_wire import EncodeAnswer, EncodeProblem, EncodeRequest, EncoderHealth
 from query_api.problems import error_of
 from schemas.embeddings import Space
 from schemas.errors import EncoderUnavailable, InvalidQuery, InvalidRecord, QueryError
@@ -72,8 +72,8 @@ class RemoteEncoder:
         if status == 200:
             return raw
         problem = _decoded(raw, _problems)
-        error = error_of(problem.code, problem.message)
-        raise error if isinstance(error, InvalidRecord | QueryError) else EncoderUnavailable(problem.message)
+        said = error_of(problem.code, problem.message)
+        raise said if isinstance(said, InvalidRecord | QueryError) else EncoderUnavailable(problem.message)
 
 
 class NoEncoder:

@@ -149,5 +149,3 @@ def _position(ranked: list[Ranked], product_id: str) -> int | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
-
-

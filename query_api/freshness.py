@@ -13,11 +13,12 @@ from schemas.errors import InvalidQuery, UnknownLogToken
 from schemas.lane import Lane
 from schemas.progress import Position, ProgressFact, ReadToken, required_offsets, token_of
 from schemas.shard import ShardState
+from topics.declarations import INDEX_LOG, PRODUCT_ADDED, PRODUCT_DELETED
 
 FACTS_MAX = 2_048
 """Facts kept per source partition; at 20 a second and forgetting the oldest, tokens of the last minutes stay sharp."""
 _FACTS_LOOKED_AT = 32
-_INPUT_TOPICS = ("product-added", "product-deleted")
+_INPUT_TOPICS = (PRODUCT_ADDED, PRODUCT_DELETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def requirement(
     is_covered = True
     for position in token.positions:
         _check(position, lane, logs)
-        if position.topic == lane.index_log:
+        if position.topic == INDEX_LOG:
             reach: Mapping[int, int] | None = {position.partition: position.offset + 1}
         else:
             reach = required_offsets(position, facts.covering(position), applied)
@@ -91,10 +92,10 @@ def requirement(
     return Requirement(needed, is_covered)
 
 
-def answer_token(states: Iterable[ShardState], lane: Lane) -> ReadToken:
+def answer_token(states: Iterable[ShardState]) -> ReadToken:
     """The token of an answer: everything that the shards who gave it had applied."""
     return token_of(
-        Position(state.log_id, lane.index_log, partition, offset - 1)
+        Position(state.log_id, INDEX_LOG, partition, offset - 1)
         for state in states
         for partition, offset in state.applied.items()
         if offset > 0
@@ -126,14 +127,14 @@ class SessionTokens:
 
 
 def _check(position: Position, lane: Lane, logs: Mapping[str, str]) -> None:
-    if position.topic != lane.index_log and position.topic not in _INPUT_TOPICS:
+    if position.topic != INDEX_LOG and position.topic not in _INPUT_TOPICS:
         raise InvalidQuery(
-            f"min_offset names topic {position.topic[:100]!r}; it may be {', '.join(_INPUT_TOPICS)} or {lane.index_log}"
+            f"min_offset names topic {position.topic[:100]!r}; it may be {', '.join(_INPUT_TOPICS)} or {INDEX_LOG}"
         )
     if position.partition < 0 or position.offset < 0:
         raise InvalidQuery("min_offset: partition and offset are 0 or more")
-    if position.topic == lane.index_log and position.partition >= lane.layout.partitions:
-        raise InvalidQuery(f"min_offset: {lane.index_log} has {lane.layout.partitions} partitions")
+    if position.topic == INDEX_LOG and position.partition >= lane.layout.partitions:
+        raise InvalidQuery(f"min_offset: {INDEX_LOG} has {lane.layout.partitions} partitions")
     known = logs.get(position.topic)
     if position.log_id and known and position.log_id != known:
         raise UnknownLogToken(

@@ -59,5 +59,3 @@ def summary(items: Sequence[PublishedItem], positions: Sequence[Position]) -> Pu
         read_token=token_of(positions).encode(),
         items=sorted(items, key=lambda item: item.index),
     )
-
-

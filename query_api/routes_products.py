@@ -15,7 +15,7 @@ from query_api.parts import Parts
 from query_api.query_vector import QueryVector
 from query_api.scatter import Answers
 from query_api.search_request import OffsetBody, Query, convert_parameters, token_of_body
-from query_api.settings import Limits
+from query_api.settings import ITEMS_MAX, WAIT_MS_MAX
 from schemas.errors import FreshlensError, InvalidQuery, NotFound
 from schemas.events import ProductDeleted
 from schemas.identity import product_key
@@ -51,9 +51,9 @@ class ThumbnailParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class LookupBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Products to look up by id, dead ones included; ``min_offset`` and ``wait_ms`` as in a search."""
 
-    product_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=Limits.items_max)]
+    product_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)]
     min_offset: str | OffsetBody | None = None
-    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=Limits.wait_ms_max)] = 0
+    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=WAIT_MS_MAX)] = 0
 
 
 _lookups = msgspec.json.Decoder(LookupBody)
@@ -63,9 +63,11 @@ async def publish(request: web.Request) -> web.Response:
     """``POST /v1/products``: one product or a list; the good ones go out even where others are refused."""
     caller = caller_of(request)
     parts = request.app[PARTS]
-    lines, is_list = _lines(await json_bytes(request), parts.settings.limits.items_max)
+    lines, is_list = _lines(await json_bytes(request))
     turns = asyncio.Semaphore(_IN_FLIGHT)
-    outcomes = await asyncio.gather(*(_published(parts, caller, index, line, turns) for index, line in enumerate(lines)))
+    outcomes = await asyncio.gather(
+        *(_published(parts, caller, index, line, turns) for index, line in enumerate(lines))
+    )
     positions = [position for _, position, _ in outcomes if position is not None]
     summary = publishing.summary([item for item, _, _ in outcomes], positions)
     first = next((error for _, _, error in outcomes if error is not None), None)
@@ -81,7 +83,7 @@ async def delete(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     key = product_key(caller.tenant, request.match_info["product_id"])
     version = convert_parameters(request.query, DeleteParameters).version
-    declaration = await asyncio.to_thread(parts.tenants.declaration, caller.tenant)
+    declaration = parts.tenants.declaration(caller.tenant)
     publishing.check_version(version, declaration, now_us=parts.clock.now_us())
     event = ProductDeleted(caller.tenant, key.product_id, version, "api", parts.clock.now_us())
     position = await parts.publisher.publish(event)
@@ -98,7 +100,7 @@ async def get(request: web.Request) -> web.Response:
     if product is None or not product.visible or product.hit is None:
         said = "" if product is None or product.deleted_version is None else f"; deleted at {product.deleted_version}"
         raise NotFound(f"there is no product {product_id!r} in tenant {caller.tenant!r}{said}")
-    token = answer_token([each.state for each in found.answers], request.app[PARTS].settings.lane)
+    token = answer_token(each.state for each in found.answers)
     return answer(
         answers.ProductAnswer(
             **msgspec.structs.asdict(answers.product_of(product.hit, caller.tenant)),
@@ -146,7 +148,7 @@ async def look_up(request: web.Request) -> web.Response:
             and all(each.freshness_met for each in found.answers),
             freshness=answers.freshness_of(states),
             shards=answers.ShardCount(found.answered, found.total),
-            read_token=answer_token(states, request.app[PARTS].settings.lane).encode(),
+            read_token=answer_token(states).encode(),
         )
     )
 
@@ -187,15 +189,15 @@ async def _lookup(
     )
 
 
-def _lines(raw: bytes, items_max: int) -> tuple[Sequence[Any], bool]:
+def _lines(raw: bytes) -> tuple[Sequence[Any], bool]:
     try:
         decoded = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidQuery(f"the body is not JSON: {error}") from None
     if not isinstance(decoded, list):
         return [decoded], False
-    if not 1 <= len(decoded) <= items_max:
-        raise InvalidQuery(f"a list has 1 to {items_max} products")
+    if not 1 <= len(decoded) <= ITEMS_MAX:
+        raise InvalidQuery(f"a list has 1 to {ITEMS_MAX} products")
     return decoded, True
 
 

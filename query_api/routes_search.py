@@ -18,6 +18,7 @@ from query_api.search_request import (
     query_of_body,
     query_of_picture,
 )
+from query_api.settings import TIMEOUT_MS_MAX
 from schemas.errors import InvalidQuery, UnsupportedMediaType
 from schemas.feedback import Click, FeedbackKind
 from schemas.identity import product_key
@@ -44,7 +45,7 @@ class SimilarParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     filter: str | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
-    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=30_000)] | None = None
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)] | None = None
     session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
 

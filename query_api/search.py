@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from query_api import answers, merging
 from query_api.cluster import Cluster
 from query_api.feedback_out import FeedbackOut
@@ -150,7 +148,7 @@ class Searcher:
     ) -> answers.SearchAnswer:
         shards = retrieved.shards
         states = [answer.state for answer in shards.answers]
-        token = answer_token(states, self.lane)
+        token = answer_token(states)
         self.sessions.remember(caller.tenant, query.session, token)
         return answers.SearchAnswer(
             query_id=secrets.token_hex(16),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from query_api.settings import ApiSettings, Limits
+from query_api.settings import TIMEOUT_MS_MAX, WAIT_MS_MAX, ApiSettings
 from schemas.embeddings import Space, Vector, normalise
 from schemas.errors import InvalidQuery, UnknownField
 from schemas.filters import Filter, parse_filter
@@ -59,10 +59,10 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of picture and text together: how much the text counts."""
     filter: dict[str, Any] | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
-    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=Limits.timeout_ms_max)] | None = None
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)] | None = None
     min_offset: str | OffsetBody | None = None
     """A read token, or one record of an input topic: the answer should be at least as fresh."""
-    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=Limits.wait_ms_max)] = 0
+    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=WAIT_MS_MAX)] = 0
     """How long to wait for that; comes before and outside timeout_ms."""
     require: bool = False
     """Refuse with 412 rather than answer from an older state."""
@@ -84,9 +84,9 @@ class RawParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     text_weight: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     filter: str | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
-    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=Limits.timeout_ms_max)] | None = None
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)] | None = None
     min_offset: str | None = None
-    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=Limits.wait_ms_max)] = 0
+    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=WAIT_MS_MAX)] = 0
     require: bool = False
     session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
     exact: bool = False

@@ -4,13 +4,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from schemas.embeddings import Space
 from schemas.errors import SettingsError
 from schemas.lane import Lane
+from schemas.layout import Layout
 from topics.settings import KafkaSettings
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 NO_ENCODER = "none:"
 BUNDLED_ENCODER = "bundled"
+
+TIMEOUT_MS_MAX = 30_000
+WAIT_MS_MAX = 60_000
+ITEMS_MAX = 1_000
+"""Products in one publish or look-up."""
+BODY_BYTES_MAX = 10 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -19,13 +27,9 @@ T = TypeVar("T")
 class Limits:
     """What one request may ask for."""
 
-    body_bytes_max: int = 10 * 1024 * 1024
+    body_bytes_max: int = BODY_BYTES_MAX
     k_max: int = 200
     text_chars_max: int = 1_000
-    timeout_ms_max: int = 30_000
-    wait_ms_max: int = 60_000
-    items_max: int = 1_000
-    """Products in one publish or look-up."""
     event_streams_max: int = 200
 
 
@@ -66,33 +70,38 @@ class ApiSettings:
         read = _Reader(environ)
         kafka = read.section(lambda: KafkaSettings.from_env(environ, discovered=discovered))
         lane = read.section(lambda: Lane.from_env(environ))
-        values = {
-            "host": read.loopback("FRESHLENS_HOST", "127.0.0.1"),
-            "port": read.whole("FRESHLENS_PORT", 8080, 0, 65_535),
-            "encoder": environ.get("FRESHLENS_ENCODER") or BUNDLED_ENCODER,
-            "encoder_url": environ.get("FRESHLENS_ENCODER_URL", "").rstrip("/"),
-            "store_url": read.store_url(),
-            "timeout_ms": read.whole("FRESHLENS_TIMEOUT_MS", 2_000, 1, Limits.timeout_ms_max),
-            "node_age_max_s": read.number("FRESHLENS_NODE_AGE_MAX_S", 0.1, 3_600.0) or 10.0,
-            "no_match_image": read.number("FRESHLENS_NO_MATCH_IMAGE", -1.0, 1.0),
-            "no_match_text": read.number("FRESHLENS_NO_MATCH_TEXT", -1.0, 1.0),
-            "limits": Limits(
-                body_bytes_max=read.whole("FRESHLENS_BODY_BYTES_MAX", Limits.body_bytes_max, 1_024, 1 << 30),
-                k_max=read.whole("FRESHLENS_K_MAX", Limits.k_max, 1, 1_000),
-                text_chars_max=read.whole("FRESHLENS_TEXT_CHARS_MAX", Limits.text_chars_max, 1, 100_000),
-            ),
-        }
-        if not values["encoder"].startswith(NO_ENCODER) and not values["encoder_url"]:
+        encoder = environ.get("FRESHLENS_ENCODER") or BUNDLED_ENCODER
+        encoder_url = environ.get("FRESHLENS_ENCODER_URL", "").rstrip("/")
+        if not encoder.startswith(NO_ENCODER) and not encoder_url:
             read.problems.append(
                 "FRESHLENS_ENCODER_URL is not set: where the encoder process listens, http://HOST:PORT"
             )
-        if read.problems or kafka is None or lane is None:
+        limits = Limits(
+            body_bytes_max=read.whole("FRESHLENS_BODY_BYTES_MAX", BODY_BYTES_MAX, 1_024, 1 << 30),
+            k_max=read.whole("FRESHLENS_K_MAX", 200, 1, 1_000),
+            text_chars_max=read.whole("FRESHLENS_TEXT_CHARS_MAX", 1_000, 1, 100_000),
+        )
+        settings = ApiSettings(
+            kafka=kafka or KafkaSettings(""),
+            lane=lane or Lane("", Space("none", 1), Layout()),
+            store_url=read.store_url(),
+            host=read.loopback("FRESHLENS_HOST", "127.0.0.1"),
+            port=read.whole("FRESHLENS_PORT", 8080, 0, 65_535),
+            encoder=encoder,
+            encoder_url=encoder_url,
+            timeout_ms=read.whole("FRESHLENS_TIMEOUT_MS", 2_000, 1, TIMEOUT_MS_MAX),
+            node_age_max_s=read.number("FRESHLENS_NODE_AGE_MAX_S", 0.1, 3_600.0) or 10.0,
+            no_match_image=read.number("FRESHLENS_NO_MATCH_IMAGE", -1.0, 1.0),
+            no_match_text=read.number("FRESHLENS_NO_MATCH_TEXT", -1.0, 1.0),
+            limits=limits,
+        )
+        if read.problems:
             raise SettingsError(read.problems)
-        return ApiSettings(kafka=kafka, lane=lane, **values)
+        return settings
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderSettings:
+class EncoderServiceSettings:
     """What the encoder process needs to know; build it with :meth:`from_env`."""
 
     encoder: str = BUNDLED_ENCODER
@@ -104,24 +113,24 @@ class EncoderSettings:
     """Decoder processes."""
     cache_max: int = 10_000
     """Query embeddings kept, about 1.5 KB each."""
-    body_bytes_max: int = Limits.body_bytes_max
+    body_bytes_max: int = BODY_BYTES_MAX
 
     @staticmethod
-    def from_env(environ: Mapping[str, str]) -> "EncoderSettings":
+    def from_env(environ: Mapping[str, str]) -> "EncoderServiceSettings":
         """Read FRESHLENS_ENCODER, FRESHLENS_ENCODER_HOST, _PORT, _BATCH_MAX, _DECODERS, _CACHE_MAX.
 
         Raises:
             SettingsError: listing everything that is wrong.
         """
         read = _Reader(environ)
-        settings = EncoderSettings(
+        settings = EncoderServiceSettings(
             encoder=environ.get("FRESHLENS_ENCODER") or BUNDLED_ENCODER,
             host=(environ.get("FRESHLENS_ENCODER_HOST") or "127.0.0.1").strip("[]"),
             port=read.whole("FRESHLENS_ENCODER_PORT", 8090, 0, 65_535),
             batch_max=read.whole("FRESHLENS_ENCODER_BATCH_MAX", 16, 1, 1_024),
             decoders=read.whole("FRESHLENS_ENCODER_DECODERS", 1, 1, 64),
             cache_max=read.whole("FRESHLENS_ENCODER_CACHE_MAX", 10_000, 0, 10_000_000),
-            body_bytes_max=read.whole("FRESHLENS_BODY_BYTES_MAX", Limits.body_bytes_max, 1_024, 1 << 30),
+            body_bytes_max=read.whole("FRESHLENS_BODY_BYTES_MAX", BODY_BYTES_MAX, 1_024, 1 << 30),
         )
         if settings.encoder.startswith(NO_ENCODER):
             read.problems.append(

@@ -77,9 +77,7 @@ class AckLedger:
         """Whether the event is still ours to finish."""
         assigned = self._assigned.get(ticket.place)
         return (
-            assigned is not None
-            and assigned.assignment == ticket.assignment
-            and ticket.offset in assigned.unfinished
+            assigned is not None and assigned.assignment == ticket.assignment and ticket.offset in assigned.unfinished
         )
 
     def finish(self, ticket: Ticket) -> bool:

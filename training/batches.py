@@ -21,9 +21,9 @@ class Sizes:
 
     photos: int = 72
     staged: int = 8
-    studio: int = 24
-    clothing: int = 48
-    drawn: int = 40
+    studio: int = 20
+    clothing: int = 40
+    drawn: int = 32
     drawn_categories: int = 4
 
 

@@ -22,7 +22,6 @@ PHONE_PHOTOS_PER_PRODUCT = 2
 PHONE_PHOTOS_PER_STUDIO_PICTURE = 6
 
 
-
 @dataclass(frozen=True)
 class Photos:
     """(n, PIXELS, PIXELS, 3) uint8 pictures, and for each the class it belongs to."""

@@ -34,15 +34,15 @@ DRAWN_SEED = 1001
 class Settings:
     """Everything that decides the result, and how often the run is looked at."""
 
-    steps: int = 2_600
-    pixels: int = 112
+    steps: int = 1_000
+    pixels: int = 96
     drawn_products: int = 6_000
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    average_decay: float = 0.998
+    average_decay: float = 0.995
     seed: int = 1
     threads: int = 1
-    look_every_steps: int = 200
+    look_every_steps: int = 100
 
 
 class Run:
@@ -55,7 +55,9 @@ class Run:
         self.model = self.model.to(memory_format=torch.channels_last)
         self.groceries, self.clothes = Prototypes(classes, 256), Prototypes(categories, 256)
         self.average = torch.optim.swa_utils.AveragedModel(
-            self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average_decay), use_buffers=True
+            self.model,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average_decay),
+            use_buffers=True,
         )
         self.optimiser = torch.optim.AdamW(self._groups(), lr=settings.learning_rate)
         self.tokenizer = open_clip.get_tokenizer(f"local-dir:{CONFIG}")
@@ -72,7 +74,9 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs."""
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "groceries", "clothes", "average", "optimiser")}
+        parts = {
+            name: getattr(self, name).state_dict() for name in ("model", "groceries", "clothes", "average", "optimiser")
+        }
         return {**parts, "step": self.step, "curves": self.curves, "settings": asdict(self.settings)}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -118,7 +122,10 @@ def embed_images(model: nn.Module, images: Any, pixels: int) -> Any:
     """(n, s, s, 3) uint8 to (n, 256) float32 of unit norm, in eval mode."""
     model.eval()
     with torch.inference_mode():
-        parts = [fn.normalize(model.encode_image(plain(images[i : i + 64], pixels)), dim=-1) for i in range(0, len(images), 64)]  # type: ignore[operator]
+        parts = [
+            fn.normalize(model.encode_image(plain(images[i : i + 64], pixels)), dim=-1)
+            for i in range(0, len(images), 64)
+        ]  # type: ignore[operator]
     return torch.cat(parts).float().numpy()
 
 
@@ -133,7 +140,7 @@ def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
             sums[name] = sums.get(name, 0.0) + loss / settings.look_every_steps
         if run.step % settings.look_every_steps == 0 or run.step == settings.steps:
             averaged = run.average.module
-            figures = quick_figures(lambda images, model=averaged: embed_images(model, images, 144), data[0], data[1])
+            figures = quick_figures(lambda images, model=averaged: embed_images(model, images, 128), data[0], data[1])
             seconds = (time.monotonic() - started) / settings.look_every_steps
             run.curves.append({"step": run.step, "seconds_per_step": seconds, **sums, **figures})
             print(json.dumps({k: round(v, 4) for k, v in run.curves[-1].items()}), flush=True)

@@ -126,11 +126,26 @@ def hoodie(style: Style, vary: Vary) -> list[Part]:
     parts += _sleeves("long-sleeve", chest, vary)
     body = Part(_torso(chest, hem, 0.11, 0.25, sleeveless=False))  # type: ignore[arg-type]
     band = Part(box(0.5 - chest, hem - 0.01, 0.5 + chest, hem + 0.045, 0.015), "trim")
-    pocket = smooth([(0.4, 0.58), (0.4, 0.58), (0.6, 0.58), (0.6, 0.58), (0.66, 0.7), (0.66, 0.76), (0.66, 0.76),
-                     (0.34, 0.76), (0.34, 0.76), (0.34, 0.7)])
+    pocket = smooth(
+        [
+            (0.4, 0.58),
+            (0.4, 0.58),
+            (0.6, 0.58),
+            (0.6, 0.58),
+            (0.66, 0.7),
+            (0.66, 0.76),
+            (0.66, 0.76),
+            (0.34, 0.76),
+            (0.34, 0.76),
+            (0.34, 0.7),
+        ]
+    )
     parts += [body, band, Part(pocket, "base")]
     if style["front"] == "zip-up":
-        parts += [line([(0.5, 0.25), (0.5, hem + 0.04)], 0.018, "trim"), line([(0.5, 0.25), (0.5, hem + 0.04)], 0.006, "steel")]
+        parts += [
+            line([(0.5, 0.25), (0.5, hem + 0.04)], 0.018, "trim"),
+            line([(0.5, 0.25), (0.5, hem + 0.04)], 0.006, "steel"),
+        ]
     return [*parts, *pair(line([(0.53, 0.26), (0.54, 0.34), (0.535, 0.4)], 0.008, "white", curved=True))]
 
 
@@ -138,7 +153,10 @@ def _hood(kind: str, vary: Vary) -> list[Part]:
     if kind == "hood-up":
         outer = ellipse(0.5, 0.16, vary(0.13, 0.15), 0.15)
         return [Part(outer, "base"), Part(ellipse(0.5, 0.18, 0.085, 0.11), "dark", "flat")]
-    return [Part(ellipse(0.5, 0.185, vary(0.16, 0.19), 0.085), "base"), Part(ellipse(0.5, 0.2, 0.1, 0.055), "inside", "flat")]
+    return [
+        Part(ellipse(0.5, 0.185, vary(0.16, 0.19), 0.085), "base"),
+        Part(ellipse(0.5, 0.2, 0.1, 0.055), "inside", "flat"),
+    ]
 
 
 def trousers(style: Style, vary: Vary) -> list[Part]:
@@ -148,7 +166,13 @@ def trousers(style: Style, vary: Vary) -> list[Part]:
     spread, width = {"slim": (0.1, 0.075), "straight": (0.13, 0.11), "wide-leg": (0.17, 0.16)}[style["leg"]]
     out = 0.5 + spread + width * 0.55
     leg = [(0.5, 0.08), (0.5, 0.08), (0.5 + waist, 0.08), (0.5 + waist, 0.08), (0.5 + hip, 0.27)]
-    leg += [((0.5 + hip + out) / 2, 0.5 if hem > 0.6 else 0.4), (out, hem), (out, hem), (out - width, hem), (out - width, hem)]
+    leg += [
+        ((0.5 + hip + out) / 2, 0.5 if hem > 0.6 else 0.4),
+        (out, hem),
+        (out, hem),
+        (out - width, hem),
+        (out - width, hem),
+    ]
     leg += [(0.53, 0.38), (0.5, 0.33), (0.5, 0.33)]
     band = Part(box(0.5 - waist - 0.004, 0.07, 0.5 + waist + 0.004, 0.115, 0.008), "base")
     details = [line([(0.5, 0.115), (0.5, 0.3)], 0.005), Part(ellipse(0.5, 0.092, 0.011, 0.011), "steel", "flat")]
@@ -163,7 +187,12 @@ def skirt(style: Style, vary: Vary) -> list[Part]:
     hem = {"mini": 0.6, "midi": 0.76, "maxi": 0.92}[style["length"]]
     waist = vary(0.13, 0.15)
     flare = {"pencil": 0.17, "a-line": 0.28, "pleated": 0.36}[style["cut"]] + vary(-0.02, 0.02)
-    half = [(0.5 + waist, 0.14), (0.5 + waist, 0.14), (0.5 + waist + (flare - waist) * 0.55 + 0.02, 0.35), (0.5 + flare, hem)]
+    half = [
+        (0.5 + waist, 0.14),
+        (0.5 + waist, 0.14),
+        (0.5 + waist + (flare - waist) * 0.55 + 0.02, 0.35),
+        (0.5 + flare, hem),
+    ]
     half += [(0.5 + flare, hem), (0.5 + flare * 0.5, hem + 0.025)]
     parts = [Part(mirrored(half))]
     if style["cut"] == "pleated":
@@ -178,10 +207,38 @@ def hat(style: Style, vary: Vary) -> list[Part]:
 
 
 def _cap(vary: Vary) -> list[Part]:
-    dome = smooth([(0.2, 0.6), (0.2, 0.6), (0.21, 0.42), (0.34, 0.28), (0.5, 0.25), (0.64, 0.3), (0.72, 0.45), (0.73, 0.6), (0.73, 0.6)])
+    dome = smooth(
+        [
+            (0.2, 0.6),
+            (0.2, 0.6),
+            (0.21, 0.42),
+            (0.34, 0.28),
+            (0.5, 0.25),
+            (0.64, 0.3),
+            (0.72, 0.45),
+            (0.73, 0.6),
+            (0.73, 0.6),
+        ]
+    )
     reach = vary(0.9, 0.95)
-    peak = smooth([(0.45, 0.585), (0.45, 0.585), (0.73, 0.56), (reach, 0.64), (reach, 0.68), (0.7, 0.655), (0.45, 0.62), (0.45, 0.62)])
-    return [Part(dome), Part(peak, "trim"), line([(0.5, 0.25), (0.52, 0.6)], 0.004), Part(ellipse(0.5, 0.248, 0.022, 0.012), "trim", "flat")]
+    peak = smooth(
+        [
+            (0.45, 0.585),
+            (0.45, 0.585),
+            (0.73, 0.56),
+            (reach, 0.64),
+            (reach, 0.68),
+            (0.7, 0.655),
+            (0.45, 0.62),
+            (0.45, 0.62),
+        ]
+    )
+    return [
+        Part(dome),
+        Part(peak, "trim"),
+        line([(0.5, 0.25), (0.52, 0.6)], 0.004),
+        Part(ellipse(0.5, 0.248, 0.022, 0.012), "trim", "flat"),
+    ]
 
 
 def _beanie(vary: Vary) -> list[Part]:
@@ -195,7 +252,20 @@ def _beanie(vary: Vary) -> list[Part]:
 def _fedora(vary: Vary) -> list[Part]:
     brim = Part(ellipse(0.5, 0.63, vary(0.38, 0.42), 0.085))
     crown = mirrored([(0.5, 0.34), (0.57, 0.31), (0.66, 0.34), (0.7, 0.62), (0.62, 0.655)])
-    band = smooth([(0.305, 0.54), (0.305, 0.54), (0.5, 0.575), (0.695, 0.54), (0.695, 0.54), (0.703, 0.61), (0.703, 0.61), (0.5, 0.65), (0.297, 0.61), (0.297, 0.61)])
+    band = smooth(
+        [
+            (0.305, 0.54),
+            (0.305, 0.54),
+            (0.5, 0.575),
+            (0.695, 0.54),
+            (0.695, 0.54),
+            (0.703, 0.61),
+            (0.703, 0.61),
+            (0.5, 0.65),
+            (0.297, 0.61),
+            (0.297, 0.61),
+        ]
+    )
     return [brim, Part(crown), Part(band, "trim")]
 
 
@@ -220,11 +290,24 @@ def sneakers(style: Style, vary: Vary) -> list[Part]:
     high, thick = style["height"] == "high-top", 0.085 if style["sole"] == "chunky" else 0.055
     ankle = vary(0.24, 0.28) if high else vary(0.4, 0.43)
     floor = 0.74
-    upper = [(0.16, floor), (0.16, floor), (0.14, 0.6), (0.16, ankle), (0.16, ankle), (0.26, ankle + 0.02), (0.36, ankle)]
+    upper = [
+        (0.16, floor),
+        (0.16, floor),
+        (0.14, 0.6),
+        (0.16, ankle),
+        (0.16, ankle),
+        (0.26, ankle + 0.02),
+        (0.36, ankle),
+    ]
     upper += [(0.36, ankle), (0.5, 0.5), (0.68, 0.57), (0.84, 0.62), (0.885, floor), (0.885, floor)]
     sole = box(0.12, floor - 0.025, 0.905, floor + thick, 0.045)
     toe = smooth([(0.72, floor), (0.72, floor), (0.74, 0.63), (0.84, 0.62), (0.885, floor), (0.885, floor)])
-    parts = [Part(smooth(upper)), Part(toe, "trim"), Part(sole, "white", "flat"), line([(0.13, floor + 0.02), (0.9, floor + 0.02)], 0.01, "trim")]
+    parts = [
+        Part(smooth(upper)),
+        Part(toe, "trim"),
+        Part(sole, "white", "flat"),
+        line([(0.13, floor + 0.02), (0.9, floor + 0.02)], 0.01, "trim"),
+    ]
     heel = smooth([(0.16, floor), (0.16, floor), (0.14, 0.6), (0.155, 0.5), (0.2, 0.52), (0.24, floor), (0.24, floor)])
     parts += [Part(heel, "trim"), *_closing(style["closing"], ankle)]
     return parts
@@ -232,7 +315,9 @@ def sneakers(style: Style, vary: Vary) -> list[Part]:
 
 def _closing(closing: str, ankle: float) -> list[Part]:
     start, stop = (0.37, ankle + 0.04), (0.64, 0.565)
-    steps = [(start[0] + (stop[0] - start[0]) * t, start[1] + (stop[1] - start[1]) * t ** 0.7) for t in (0.05, 0.3, 0.55, 0.8)]
+    steps = [
+        (start[0] + (stop[0] - start[0]) * t, start[1] + (stop[1] - start[1]) * t**0.7) for t in (0.05, 0.3, 0.55, 0.8)
+    ]
     if closing == "lace-up":
         return [line([(x - 0.01, y - 0.005), (x + -0.045, y + 0.05)], 0.016, "white") for x, y in steps]
     if closing == "strap":
@@ -246,15 +331,34 @@ def boots(style: Style, vary: Vary) -> list[Part]:
     lift = {"flat": 0.0, "block-heel": 0.08, "stiletto": 0.13}[style["heel"]]
     heel_y = 0.84 - lift
     boot = [(0.26, top), (0.26, top), (0.48, top), (0.48, top), (0.47, 0.55), (0.52, 0.66), (0.7, 0.74), (0.84, 0.8)]
-    boot += [(0.855, 0.86), (0.855, 0.86), (0.62, 0.855), (0.45, heel_y + 0.02), (0.27, heel_y), (0.27, heel_y), (0.25, 0.62)]
+    boot += [
+        (0.855, 0.86),
+        (0.855, 0.86),
+        (0.62, 0.855),
+        (0.45, heel_y + 0.02),
+        (0.27, heel_y),
+        (0.27, heel_y),
+        (0.25, 0.62),
+    ]
     parts = [*_heel(style["heel"], heel_y), Part(smooth(boot), "cloth", "round")]
     sole = [(0.855, 0.86), (0.62, 0.858), (0.45, heel_y + 0.022), (0.265, heel_y)]
     parts.append(line(sole, 0.022, "black", curved=True))
     parts.append(line([(0.26, top + 0.018), (0.48, top + 0.018)], 0.034, "trim"))
     if style["shaft"] == "ankle":
-        gore = [(0.36, top + 0.04), (0.36, top + 0.04), (0.44, top + 0.04), (0.44, top + 0.04), (0.42, 0.66), (0.38, 0.66)]
+        gore = [
+            (0.36, top + 0.04),
+            (0.36, top + 0.04),
+            (0.44, top + 0.04),
+            (0.44, top + 0.04),
+            (0.42, 0.66),
+            (0.38, 0.66),
+        ]
         return [*parts, Part(smooth(gore), "dark")]
-    return [*parts, line([(0.27, 0.6), (0.47, 0.6)], 0.02, "trim"), Part(box(0.42, 0.58, 0.46, 0.62, 0.005), "gold", "flat")]
+    return [
+        *parts,
+        line([(0.27, 0.6), (0.47, 0.6)], 0.02, "trim"),
+        Part(box(0.42, 0.58, 0.46, 0.62, 0.005), "gold", "flat"),
+    ]
 
 
 def _heel(kind: str, y: float) -> list[Part]:

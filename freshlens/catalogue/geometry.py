@@ -48,9 +48,7 @@ def smooth(points: Points, *, closed: bool = True, steps: int = 8) -> Outline:
     after = np.roll(given, -2, 0) if closed else given[3 : 3 + ends]
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
     a, b, c, d = (x[:, None, :] for x in (before, start, stop, after))
-    curve = 0.5 * (
-        2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
-    )
+    curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
     corner = (start == stop).all(axis=1)  # a doubled point would curl
     curve[corner] = start[corner][:, None, :]
     flat: Outline = curve.reshape(-1, 2)

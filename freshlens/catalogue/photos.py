@@ -147,7 +147,8 @@ def _cover(scene: Image.Image, rng: Random, severity: float) -> None:
     side = int(rng.integers(4))
     centre = [(along, 0), (along, size), (0, along), (size, along)][side]
     ImageDraw.Draw(scene).ellipse(
-        (centre[0] - reach * 1.6, centre[1] - reach * 1.6, centre[0] + reach * 1.6, centre[1] + reach * 1.6), fill=colour
+        (centre[0] - reach * 1.6, centre[1] - reach * 1.6, centre[0] + reach * 1.6, centre[1] + reach * 1.6),
+        fill=colour,
     )
 
 

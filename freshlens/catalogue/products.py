@@ -112,7 +112,11 @@ def _title(kind: Kind, style: dict[str, str], colour: str, second: str, pattern:
 
 
 def _description(title: str, material: str, colour: str, second: str, pattern: str) -> str:
-    look = f"plain {colour} with {second} details" if pattern == "plain" else f"{colour} with {PATTERNS[pattern]} in {second}"
+    look = (
+        f"plain {colour} with {second} details"
+        if pattern == "plain"
+        else f"{colour} with {PATTERNS[pattern]} in {second}"
+    )
     return f"{title} made of {material}. {look[0].upper()}{look[1:]}."
 
 

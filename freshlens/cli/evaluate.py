@@ -1,21 +1,23 @@
 """``freshlens evaluate``: how well an encoder finds products by photos, on files, without a running product."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from freshlens import evaluation
 from freshlens.cli.context import Context
 from freshlens.publishing import read_products
 from schemas.embeddings import Vector
 from schemas.errors import InvalidProduct, SettingsError
 
 _BATCH = 64
+Entry: TypeAlias = dict[str, Any]
 
 
 @click.command("evaluate")
@@ -45,7 +47,6 @@ def evaluate_command(
     Example:
         freshlens evaluate --catalogue grocery/products.jsonl --queries grocery/photos.jsonl --where split=val
     """
-    from freshlens.evaluation import evaluate
     from processors.open_clip_encoder import load_encoder
 
     name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
@@ -58,13 +59,52 @@ def evaluate_command(
         raise SettingsError(f"no query in {queries} has {where}" if where else f"{queries} is empty")
     catalogue_vectors = _encoded(encoder, [entry["path"] for entry in products], "catalogue")
     query_vectors = _encoded(encoder, [entry["path"] for entry in photos], "queries")
-    figures = evaluate(query_vectors, photos, catalogue_vectors, products)
+    figures = measures(query_vectors, photos, catalogue_vectors, products)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
     click.echo(f"encoder {encoder.encoder_id}, {len(products):,} products, {len(photos):,} queries")
     for measure, value in figures.items():
         click.echo(f"{measure:>12}  {value:.4f}")
+
+
+def measures(
+    query_vectors: Vector, queries: Sequence[Entry], catalogue_vectors: Vector, products: Sequence[Entry]
+) -> dict[str, float]:
+    """recall@1/5/10 and MRR where a product has the query's product_id, P@5 where it has its category.
+
+    A query without a category has that of its product. A measure without any query that it applies to is left out.
+    """
+    categories = {entry["product_id"]: entry.get("category") for entry in products}
+    figures: dict[str, float] = {}
+    by_id = [row for row, query in enumerate(queries) if query.get("product_id") in categories]
+    if by_id:
+        hits = _hits(query_vectors, queries, catalogue_vectors, products, by_id, lambda entry: entry["product_id"])
+        figures |= {f"recall@{k}": evaluation.recall_at(hits, k) for k in (1, 5, 10)}
+        figures["mrr"] = evaluation.mean_reciprocal_rank(hits)
+
+    def category(entry: Entry) -> Any:
+        return entry.get("category") or categories.get(entry.get("product_id"))
+
+    by_category = [row for row, query in enumerate(queries) if category(query)]
+    if by_category:
+        hits = _hits(query_vectors, queries, catalogue_vectors, products, by_category, category)
+        figures["p@5"] = evaluation.precision_at(hits, 5)
+    return figures
+
+
+def _hits(
+    query_vectors: Vector,
+    queries: Sequence[Entry],
+    catalogue_vectors: Vector,
+    products: Sequence[Entry],
+    rows: Sequence[int],
+    label: Callable[[Entry], Any],
+) -> evaluation.Hits:
+    numbers: dict[Any, int] = {}
+    known = np.array([numbers.setdefault(label(entry), len(numbers)) for entry in products])
+    asked = np.array([numbers.get(label(queries[row]), -1) for row in rows])
+    return evaluation.ranked_hits(query_vectors[list(rows)], asked, catalogue_vectors, known, depth=100)
 
 
 def _entries(path: Path, where: str | None) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from freshlens.cli.context import Context
 from freshlens.client import Client
-from freshlens.publishing import Decided, DecisionReader, Following, Sender, locate_beside, read_products
+from freshlens.publishing import (
+    Decided,
+    DecisionReader,
+    Following,
+    Sender,
+    count_products,
+    locate_beside,
+    read_products,
+)
 from schemas.progress import token_of
 from topics.publisher import Publisher
 from topics.tenants import TenantDirectory
@@ -43,16 +51,16 @@ def publish_command(context: Context, source: Path, wait: bool, timeout_s: float
     """
     is_stdin = str(source) == "-"
     folder = Path.cwd() if is_stdin else source if source.is_dir() else source.parent
-    lines = list(read_products(sys.stdin if is_stdin else source))
+    count = None if is_stdin else count_products(source)
     volatile = frozenset(TenantDirectory(context.store()).declaration(context.tenant).volatile)
     locate = locate_beside(folder)
 
     def send(sender: Sender, told: Callable[[], None]) -> None:
-        for name, line in lines:
+        for name, line in read_products(sys.stdin if is_stdin else source):
             sender.send_line(name, line, tenant=context.tenant, volatile=volatile, locate=locate)
             told()
 
-    _publish(context, len(lines), send, wait=wait, timeout_s=timeout_s)
+    _publish(context, count, send, wait=wait, timeout_s=timeout_s)
 
 
 @click.command("delete")
@@ -81,7 +89,7 @@ def delete_command(
 
 def _publish(
     context: Context,
-    count: int,
+    count: int | None,
     send: Callable[[Sender, Callable[[], None]], None],
     *,
     wait: bool,
@@ -106,6 +114,7 @@ def _publish(
                 time.sleep(0.05)
             progress.update(decided, completed=len(following.decided()) + len(sender.failed))
             reader.stop()
+    count = len(following.positions) + len(sender.failed)
     token = token_of(following.positions).encode()
     known = [*sender.failed, *following.decided()]
     if not wait:
@@ -124,9 +133,11 @@ async def _judged(
     counts: Counter[str] = Counter()
     complaints: list[Decided] = []
     async with context.client() as client:
-        states = await _states(client, sorted({each.product_id for each in decided if each.ranks}), token, timeout_s)
+        states = await _states(
+            client, sorted({each.key.product_id for each in decided if each.ranks}), token, timeout_s
+        )
     for each in decided:
-        outcome, complaint = _outcome(each, states.get(each.product_id), deleting=deleting)
+        outcome, complaint = _outcome(each, states.get(each.key.product_id), deleting=deleting)
         counts[outcome] += 1
         if complaint is not None:
             complaints.append(complaint)
@@ -157,9 +168,7 @@ def _outcome(decided: Decided, state: dict[str, Any] | None, *, deleting: bool) 
     if deleting:
         if not state["visible"]:
             return "gone", None
-        return "still there", Decided(
-            decided.name, decided.tenant, decided.product_id, rejected=f"version {winner} wins over the deletion"
-        )
+        return "still there", Decided(decided.name, decided.key, rejected=f"version {winner} wins over the deletion")
     return ("ignored" if _lost(decided.ranks, state) else "searchable" if state["visible"] else "applied"), None
 
 
@@ -179,7 +188,7 @@ def _report(count: int, seconds: float, counts: Counter[str], complaints: Sequen
     summary = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number) or "nothing"
     click.echo(f"{summary} of {count:,} in {seconds:.1f} s ({count / max(seconds, 1e-9):,.0f}/s)")
     for complaint in complaints[:SHOWN_MAX]:
-        click.echo(f"  {complaint.name} ({complaint.product_id}): {complaint.rejected}", err=True)
+        click.echo(f"  {complaint.name} ({complaint.key.product_id}): {complaint.rejected}", err=True)
     if len(complaints) > SHOWN_MAX:
         click.echo(f"  … and {len(complaints) - SHOWN_MAX:,} more", err=True)
     click.echo(f"read token {token}")

@@ -194,7 +194,7 @@ def answer(fake: Fake, tenant: str, scored: Iterable[tuple[float, Stored]], tota
         "freshness": [{**freshness()[0], "stale": is_partial}],
         "shards": {"answered": 1, "total": 2 if is_partial else 1},
         "timings_ms": {"encode": 5.1, "search": 1.2, "rank": 0.3, "total": 7.0},
-        "warnings": ["partial: 1 of 2 shards answered", "stale-shard: shard 0 lags by 9 s"] if is_partial else [],
+        "warnings": ["partial: 1 of 2 shards answered", "stale: shard 0 is 9000 ms behind"] if is_partial else [],
     }
 
 

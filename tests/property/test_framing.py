@@ -73,10 +73,9 @@ def test_garbage_is_an_invalid_record_or_a_value_and_never_anything_else(name: s
     prefix = {"none": b"", "single-object": codec._header, "confluent": b"\x00\x00\x00\x00\x07"}[framing]
     try:
         value = codec.decode(prefix + raw, TOPIC_TYPES[name], OneSchema(codec))
-    except InvalidRecord as error:
-        assert error.code in ("undecodable-record", "unsupported-schema")
-    else:
-        assert isinstance(value, TOPIC_TYPES[name])
+    except InvalidRecord:
+        return
+    assert isinstance(value, TOPIC_TYPES[name])
 
 
 @given(data=st.data())

@@ -39,10 +39,9 @@ def test_another_record_key_is_a_mismatch(tenant: str, product_id: str, raw: byt
 def test_outside_values_make_a_key_that_reads_back_or_are_refused(tenant: str, product_id: str) -> None:
     try:
         key = product_key(tenant, product_id)
-    except InvalidProduct as error:
-        assert error.code in ("invalid-tenant", "invalid-product-id")
-    else:
-        assert key_from_bytes(key.to_bytes()) == key
+    except InvalidProduct:
+        return
+    assert key_from_bytes(key.to_bytes()) == key
 
 
 @given(st.binary(max_size=20))

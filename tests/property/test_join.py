@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from schemas.join import Decision, Ignored, Rank, Ranks, decide
 from tests.values import ranks, records
 
+NOTHING = Ranks()
 histories = st.lists(records, max_size=8)
 
 
-def fold(history: Iterable[Ranks], start: Ranks = Ranks()) -> Ranks:
+def fold(history: Iterable[Ranks], start: Ranks = NOTHING) -> Ranks:
     return reduce(lambda state, record: decide(state, record).after, history, start)
 
 
 def by_definition(history: list[Ranks]) -> Ranks:
     """What DESIGN 4 says, in its own words and without folding."""
-    content, offer, deleted = (max((r for r in group if r is not None), default=None) for group in zip(*history))
+    groups = zip(*history, strict=True)
+    content, offer, deleted = (max((rank for rank in group if rank), default=None) for group in groups)
     floor = deleted.version if deleted else -1
     return Ranks(
         content if content and content.version > floor else None,
@@ -56,7 +58,7 @@ def test_idempotent(history: list[Ranks], record: Ranks) -> None:
     again = decide(once, record)
     assert again.after == once
     assert again.ignored is not None
-    assert not (again.take_content or again.take_offer or again.take_deleted)
+    assert not any((again.take_content, again.take_offer, again.take_deleted))
 
 
 @given(histories, st.integers(0, 8), st.integers(0, 8))

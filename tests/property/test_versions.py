@@ -1,5 +1,6 @@
 """Versions (HOLES 4): whatever clocks and kinds producers have, no product freezes in silence."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
@@ -31,9 +32,7 @@ class Published(NamedTuple):
 
 
 def applied(state: Ranks, event: Published) -> Ranks:
-    version, sequence = resolve(
-        MICROSECONDS, event.version, appended_at_ms=event.appended_at_ms, offset=event.offset
-    )
+    version, sequence = resolve(MICROSECONDS, event.version, appended_at_ms=event.appended_at_ms, offset=event.offset)
     rank = Rank(version, sequence)
     return decide(state, Ranks(deleted=rank) if event.is_delete else Ranks(content=rank)).after
 
@@ -43,10 +42,8 @@ def test_ten_minutes_later_an_honest_event_always_wins(events: list[tuple[bool, 
     """Seconds, milliseconds, nanoseconds, a sequence or LONG_MAX are refused aloud, so nothing can stay frozen."""
     state = Ranks()
     for offset, (is_delete, version) in enumerate(events):
-        try:
+        with suppress(VersionOutOfRange):
             state = applied(state, Published(is_delete, version, NOW_MS, offset))
-        except InvalidRecord as refused:
-            assert refused.code == "version-out-of-range"
     later_ms = NOW_MS + AHEAD_US_MAX // 1000 + 1
     assert applied(state, Published(delete, None, later_ms, 99)).is_visible is not delete
     assert applied(state, Published(delete, later_ms * 1000, later_ms, 99)).is_visible is not delete

@@ -8,14 +8,15 @@ import pytest
 
 from freshlens.publishing import Following, locate_beside, read_products
 from schemas.errors import InvalidProduct
-from schemas.events import DeadLetter, ProductAdded, ProductRetry, Source
+from schemas.events import DeadLetter, ProductRetry, Source
+from schemas.identity import ProductKey
 from schemas.index_log import IndexedContent, IndexedOffer, IndexLogRecord
 from schemas.join import Rank
 from schemas.progress import Position
 
 POSITION = Position("c:t", "product-added", 3, 7)
 SOURCE = Source("product-added", 3, 7, 0)
-EVENT = ProductAdded("default", "p")
+KEY = ProductKey("default", "p")
 CONTENT = IndexedContent(Rank(5), "s", None, None, {}, (), b"")
 OFFER = IndexedOffer(Rank(5), 1.0, None, None, None, {})
 
@@ -23,25 +24,25 @@ OFFER = IndexedOffer(Rank(5), 1.0, None, None, None, {})
 def test_a_decision_is_matched_whether_it_is_read_before_or_after_the_confirmation() -> None:
     record = IndexLogRecord("default", "p", SOURCE, content=CONTENT)
     first, second = Following(), Following()
-    first.confirmed("line 1", EVENT, POSITION)
+    first.confirmed("line 1", KEY, POSITION)
     first.seen(SOURCE, record)
     second.seen(SOURCE, record)
     assert second.decided() == []
-    second.confirmed("line 1", EVENT, POSITION)
+    second.confirmed("line 1", KEY, POSITION)
     assert first.decided() == second.decided()
     assert first.undecided() == second.undecided() == 0
 
 
 def test_records_of_other_publishers_decide_nothing() -> None:
     following = Following()
-    following.confirmed("line 1", EVENT, POSITION)
+    following.confirmed("line 1", KEY, POSITION)
     following.seen(Source("product-deleted", 3, 7, 0), IndexLogRecord("default", "q", SOURCE))
     assert following.undecided() == 1
 
 
 def test_an_offer_that_came_through_alone_still_waits_for_its_pictures() -> None:
     following = Following()
-    following.confirmed("line 1", EVENT, POSITION)
+    following.confirmed("line 1", KEY, POSITION)
     following.seen(SOURCE, ProductRetry(b"", SOURCE, 5, 0, 1, 0))
     following.seen(SOURCE, IndexLogRecord("default", "p", SOURCE, offer=OFFER))
     assert [each.waiting for each in following.decided()] == [True]
@@ -51,7 +52,7 @@ def test_an_offer_that_came_through_alone_still_waits_for_its_pictures() -> None
 
 def test_a_dead_letter_is_a_rejection_with_its_code() -> None:
     following = Following()
-    following.confirmed("line 1", EVENT, POSITION)
+    following.confirmed("line 1", KEY, POSITION)
     following.seen(SOURCE, DeadLetter("undecodable-image", "truncated", SOURCE, None, b"", b"", 1, 0))
     assert following.decided()[0].rejected == "undecodable-image: truncated"
 

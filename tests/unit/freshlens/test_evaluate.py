@@ -1,0 +1,28 @@
+"""What `freshlens evaluate` calls relevant."""
+
+import numpy as np
+import pytest
+
+from freshlens.cli.evaluate import measures
+
+PRODUCTS = [
+    {"product_id": "a", "category": "mug"},
+    {"product_id": "b", "category": "mug"},
+    {"product_id": "c", "category": "lamp"},
+]
+VECTORS = np.eye(3, dtype=np.float32)
+
+
+def test_a_photo_is_matched_by_product_and_its_products_category() -> None:
+    queries = np.array([[0.9, 0.1, 0.0], [0.6, 0.5, 0.1]], np.float32)
+    figures = measures(queries, [{"product_id": "a"}, {"product_id": "b"}], VECTORS, PRODUCTS)
+    assert figures["recall@1"] == 0.5
+    assert figures["recall@5"] == 1.0
+    assert figures["mrr"] == pytest.approx((1 + 1 / 2) / 2)
+    assert figures["p@5"] == pytest.approx(2 / 5)
+
+
+def test_a_photo_of_no_catalogued_product_counts_for_its_category_only() -> None:
+    figures = measures(VECTORS[2:], [{"category": "lamp"}], VECTORS, PRODUCTS)
+    assert set(figures) == {"p@5"}
+    assert figures["p@5"] == pytest.approx(1 / 5)
