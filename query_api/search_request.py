@@ -17,6 +17,8 @@ from schemas.progress import Position, ReadToken, decode_token
 Crop = tuple[float, float, float, float]
 """Left, top, width and height as shares of the upright picture, 0 to 1."""
 _INT64_MAX = 2**63 - 1
+_ROUNDING = 0.005
+"""A page that rounds its frame may end a little outside."""
 
 Offset = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -231,13 +233,13 @@ def _vector(given: list[float] | VectorBody, space: Space) -> Vector:
 def _crop(crop: Crop | None, image: bytes | None) -> Crop | None:
     if crop is None:
         return None
-    left, top, width, height = crop
     if image is None:
         raise InvalidQuery("crop needs a picture")
-    inside = left >= 0 and top >= 0 and left + width <= 1 + 1e-6 and top + height <= 1 + 1e-6
-    if not (inside and width > 0 and height > 0):
+    left, top, width, height = crop
+    is_inside = min(crop) >= 0 and max(left + width, top + height) <= 1 + _ROUNDING
+    if not (is_inside and width > 0 and height > 0):
         raise InvalidQuery("crop is left, top, width and height as shares of the picture, all within 0 to 1")
-    return crop
+    return left, top, min(width, 1 - left), min(height, 1 - top)
 
 
 def _json_object(text: str) -> dict[str, Any]:

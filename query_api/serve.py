@@ -1,20 +1,15 @@
 """The API process: what ``freshlens serve api`` runs."""
 
-import asyncio
-import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
-import structlog
 import uvloop
 from aiohttp import web
 
 from query_api.app import create_app
 from query_api.parts import open_parts
+from query_api.serving import serve_app, until_stopped
 from query_api.settings import ApiSettings
-from schemas.errors import SettingsError
 from schemas.metrics import Metrics
-
-log = structlog.get_logger()
 
 _DRAIN_S = 3.0
 
@@ -43,38 +38,3 @@ async def _serve(
     async with open_parts(settings, metrics, render_metrics) as parts:
         runner = web.AppRunner(create_app(settings, parts), access_log=None, shutdown_timeout=_DRAIN_S)
         await serve_app(runner, settings.host, settings.port, on_ready)
-
-
-async def serve_app(runner: web.AppRunner, host: str, port: int, on_ready: Callable[[], None]) -> None:
-    """Serve until cancelled, then drain.
-
-    Raises:
-        SettingsError: ``port-in-use``.
-    """
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise SettingsError(
-                f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for any free one",
-                code="port-in-use",
-            ) from error
-        log.info("listening", addresses=[str(address) for address in runner.addresses])
-        on_ready()
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
-
-
-async def until_stopped(work: Coroutine[None, None, None]) -> None:
-    """Run until the work ends, or SIGTERM or SIGINT cancels it."""
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        log.info("stopped")

@@ -53,6 +53,11 @@ class AckLedger:
         """The partitions assigned now."""
         return tuple(self._assigned)
 
+    def assignment(self, place: Place) -> int:
+        """The number of a partition's present assignment; 0: not assigned."""
+        assigned = self._assigned.get(place)
+        return assigned.assignment if assigned is not None else 0
+
     def begin(self, place: Place, next_offset: int) -> int:
         """A new assignment of a partition, from this position on; returns its number."""
         assert next_offset >= 0, next_offset

@@ -7,6 +7,7 @@ from pathlib import Path
 from processors.fetching import FetchPolicy
 from schemas.errors import SettingsError
 from schemas.lane import Lane
+from streams.quality_settings import QualitySettings
 from topics.settings import KafkaSettings
 
 EPOCH_MAX = 2**31
@@ -32,6 +33,7 @@ class StreamsSettings:
     epoch: int = 0
     slot: int = 0
     fetch: FetchPolicy = FetchPolicy()
+    quality: QualitySettings = QualitySettings()
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "StreamsSettings":
@@ -48,6 +50,11 @@ class StreamsSettings:
             problems += error.problems
         try:
             lane = Lane.from_env(environ)
+        except SettingsError as error:
+            problems += error.problems
+        quality = QualitySettings()
+        try:
+            quality = QualitySettings.from_env(environ)
         except SettingsError as error:
             problems += error.problems
         data = Path(environ.get("FRESHLENS_DATA") or ".freshlens").resolve()
@@ -69,6 +76,7 @@ class StreamsSettings:
                 roots=tuple(Path(root).resolve() for root in roots),
                 private_allowed=environ.get("FRESHLENS_FETCH_PRIVATE") == "1",
             ),
+            quality=quality,
         )
 
 

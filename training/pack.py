@@ -18,7 +18,6 @@ from freshlens.catalogue import Product, draw, draw_cutout, phone_photo, product
 
 PIXELS = 144
 """Side of every stored picture; pictures are squashed to a square, as the model's preprocessing does."""
-PHONE_PHOTOS_PER_PRODUCT = 2
 PHONE_PHOTOS_PER_STUDIO_PICTURE = 6
 
 
@@ -52,11 +51,12 @@ class Clothing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Drawn products: studio picture i and phone photos (i, k) show product i."""
+    """Drawn products: studio picture i shows product i, phone photos (j, k) product `photographed[j]`."""
 
     products: list[Product]
     studio: NDArray[np.uint8]
     phone: NDArray[np.uint8]
+    photographed: NDArray[np.int64]
 
 
 def load_grocery(datasets: Path) -> Grocery:
@@ -102,18 +102,20 @@ def load_clothing(datasets: Path) -> Clothing:
     return Clothing(names, split("train"), split("validation"))
 
 
-def draw_products(count: int, seed: int, phone_photos: int = PHONE_PHOTOS_PER_PRODUCT, side: int = PIXELS) -> Drawn:
-    """`count` drawn products of the catalogue `seed`, with phone photos of growing severity."""
+def draw_products(count: int, seed: int, photos_each: int = 2, photograph_every: int = 1) -> Drawn:
+    """`count` drawn products of the catalogue `seed`; every n-th of them also as phone photos."""
     products = [product(number, seed) for number in range(count)]
-    studio = np.empty((count, side, side, 3), np.uint8)
-    phone = np.empty((count, phone_photos, side, side, 3), np.uint8)
+    studio = np.empty((count, PIXELS, PIXELS, 3), np.uint8)
     for place, item in enumerate(products):
-        rng = np.random.default_rng((item.look, 99))
-        studio[place] = np.asarray(draw(item, side))
-        for shot in range(phone_photos):
-            cutout = draw_cutout(item, side, view=shot)
-            phone[place, shot] = np.asarray(phone_photo(cutout, rng, float(rng.uniform(0.1, 0.9)), side))
-    return Drawn(products, studio, phone)
+        studio[place] = np.asarray(draw(item, PIXELS))
+    photographed = np.arange(0, count, photograph_every)
+    phone = np.empty((len(photographed), photos_each, PIXELS, PIXELS, 3), np.uint8)
+    for place, number in enumerate(photographed):
+        rng = np.random.default_rng((products[number].look, 99))
+        for shot in range(photos_each):
+            cutout = draw_cutout(products[number], PIXELS, view=shot)
+            phone[place, shot] = np.asarray(phone_photo(cutout, rng, float(rng.uniform(0.1, 0.9)), PIXELS))
+    return Drawn(products, studio, phone, photographed)
 
 
 def _lines(path: Path) -> Iterator[dict[str, str]]:

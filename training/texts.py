@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from freshlens.catalogue import Product
+from training.pack import Clothing, Drawn, Grocery
 
 _FRAMES = ("{}", "{}", "{}", "a photo of {}", "a picture of a {}", "{} in a shop", "buy {}")
 
@@ -56,3 +57,12 @@ _CLOTHING = {
     "skirt": ("skirt", "mini skirt"),
     "t-shirt": ("t-shirt", "tee", "short-sleeve t-shirt"),
 }
+
+
+def all_words(data: tuple[Grocery, Clothing, Drawn]) -> list[str]:
+    """Texts that hold every word training has shown to the model."""
+    grocery, _, drawn = data
+    said = [part for texts in grocery.texts for part in texts]
+    said += [name for names in _CLOTHING.values() for name in names]
+    said += [text for item in drawn.products for text in (item.title.lower(), item.description, item.category)]
+    return said + [frame.format("") for frame in _FRAMES]

@@ -34,7 +34,7 @@ DRAWN_SEED = 1001
 class Settings:
     """Everything that decides the result, and how often the run is looked at."""
 
-    steps: int = 1_000
+    steps: int = 1_700
     pixels: int = 96
     drawn_products: int = 6_000
     learning_rate: float = 2e-3

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from freshlens.catalogue.geometry import (
+    Outline,
     Part,
     Points,
     box,
@@ -37,7 +38,7 @@ def t_shirt(style: Style, vary: Vary) -> list[Part]:
 _NECK_DEPTH = {"crew-neck": 0.235, "v-neck": 0.33, "polo": 0.25, "turtleneck": 0.16, "scoop-neck": 0.3}
 
 
-def _torso(chest: float, hem: float, neck: float, depth: float, *, sleeveless: bool) -> object:
+def _torso(chest: float, hem: float, neck: float, depth: float, *, sleeveless: bool) -> Outline:
     shoulder = 0.17 if sleeveless else 0.2
     half = [(0.5, depth), (0.5, depth), (0.5 + neck * 0.7, depth - 0.03), (0.5 + neck, 0.16), (0.5 + neck, 0.16)]
     half += [(0.5 + shoulder, 0.205), (0.5 + shoulder, 0.205), (0.5 + shoulder + 0.005, 0.33)]
@@ -124,7 +125,7 @@ def hoodie(style: Style, vary: Vary) -> list[Part]:
     chest, hem = vary(0.22, 0.25), vary(0.8, 0.86)
     parts = _hood(style["hood"], vary)
     parts += _sleeves("long-sleeve", chest, vary)
-    body = Part(_torso(chest, hem, 0.11, 0.25, sleeveless=False))  # type: ignore[arg-type]
+    body = Part(_torso(chest, hem, 0.11, 0.25, sleeveless=False))
     band = Part(box(0.5 - chest, hem - 0.01, 0.5 + chest, hem + 0.045, 0.015), "trim")
     pocket = smooth(
         [

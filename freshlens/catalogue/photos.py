@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -94,7 +95,7 @@ def _fabric(size: int, rng: Random) -> Pixels:
 def _shelf(size: int, rng: Random) -> Pixels:
     picture = np.empty((size, size, 3), np.float32)
     edges = np.unique(np.concatenate([[0, size], rng.integers(0, size, int(rng.integers(3, 9)))]))
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges.tolist()):
         picture[:, start:stop] = _tone(rng, 40, 220, 70)
     picture[int(rng.uniform(0.6, 0.95) * size) :] *= 0.6
     return picture + _noise(size, rng, 24) * 10
@@ -158,7 +159,7 @@ def _taken(scene: Image.Image, rng: Random, severity: float) -> Image.Image:
     blur = rng.uniform(0, 0.002 + 0.008 * severity) * size
     pixels = np.asarray(scene.filter(ImageFilter.GaussianBlur(blur)), np.float32)
     if rng.random() < 0.4 * severity:
-        pixels = _shaken(pixels, int(rng.integers(2, 3 + size * 0.03 * severity)), bool(rng.random() < 0.5))
+        pixels = _shaken(pixels, int(rng.integers(2, 3 + round(size * 0.03 * severity))), bool(rng.random() < 0.5))
     cast = 1 + rng.uniform(-1, 1, 3).astype(np.float32) * (0.04 + 0.14 * severity)
     exposure = np.exp(rng.normal(-0.08 * severity, 0.1 + 0.28 * severity))
     axis = np.linspace(-0.5, 0.5, size, dtype=np.float32)
@@ -175,4 +176,5 @@ def _taken(scene: Image.Image, rng: Random, severity: float) -> Image.Image:
 
 def _shaken(pixels: Pixels, length: int, sideways: bool) -> Pixels:
     axis = 1 if sideways else 0
-    return np.mean([np.roll(pixels, n, axis) for n in range(length)], axis=0).astype(np.float32)
+    mean: Pixels = np.mean([np.roll(pixels, n, axis) for n in range(length)], axis=0)
+    return mean

@@ -94,10 +94,10 @@ def _light(part: Part, mask: Mask, folds: Mask, size: int) -> Mask:
 
 def _cylinder(width: int, *, glossy: bool) -> Mask:
     x = np.linspace(-1, 1, max(width, 1), dtype=np.float32)
-    light = 1.06 - 0.42 * np.clip(np.abs(x + 0.25), 0, 1.2) ** 2.2
+    light: Mask = 1.06 - 0.42 * np.clip(np.abs(x + 0.25), 0, 1.2) ** 2.2
     if glossy:
         light = light + 0.45 * np.exp(-(((x + 0.45) / 0.13) ** 2)) + 0.14 * np.exp(-(((x - 0.62) / 0.08) ** 2))
-    return light[None, :].astype(np.float32)
+    return light[None, :]
 
 
 def _blur(mask: Mask, radius: float) -> Mask:
@@ -117,7 +117,8 @@ def _backdrop(size: int, rng: Random) -> Pixels:
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     distance = np.hypot(axis[None, :], axis[:, None] + 0.25)
     tint = np.array([247, 247, 246], np.float32) + rng.uniform(-4, 4, 3).astype(np.float32)
-    return tint * (1.02 - 0.085 * distance[..., None] ** 1.6)
+    backdrop: Pixels = tint * (1.02 - 0.085 * distance[..., None] ** 1.6)
+    return backdrop
 
 
 def _wall_shadow(alpha: Image.Image, size: int) -> Image.Image:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from freshlens.catalogue.palette import COLOURS, Rgb
 
-Pixels: TypeAlias = NDArray[np.float32]
-Mask: TypeAlias = NDArray[np.float32]
+Pixels: TypeAlias = NDArray[np.floating[Any]]
+Mask: TypeAlias = NDArray[np.floating[Any]]
 Random: TypeAlias = np.random.Generator
 
 FIXED: dict[str, Rgb] = {
@@ -85,7 +84,8 @@ def _grid(size: int) -> tuple[Mask, Mask]:
 
 def _edge(distance: Mask, size: int) -> Mask:
     """1 where the signed distance (unit square) is below 0, with one pixel of softness."""
-    return np.clip(0.5 - distance * size, 0, 1)
+    mask: Mask = np.clip(0.5 - distance * size, 0, 1)
+    return mask
 
 
 def _wave(phase: Mask) -> Mask:
@@ -125,7 +125,8 @@ def _argyle(size: int, rng: Random) -> Mask:
     count = rng.uniform(5, 8)
     diamonds = _edge((_wave(x * count) + _wave(y * count * 0.62) - 0.5) / count, size)
     lines = _edge((_wave((x + y * 0.62) * count) - 0.03) / count, size)
-    return np.maximum(diamonds * 0.8, lines)
+    mask: Mask = np.maximum(diamonds * 0.8, lines)
+    return mask
 
 
 def _zigzag(size: int, rng: Random) -> Mask:
@@ -137,7 +138,8 @@ def _zigzag(size: int, rng: Random) -> Mask:
 def _ombre(size: int, rng: Random) -> Mask:
     _, y = _grid(size)
     start = rng.uniform(0.2, 0.32)
-    return np.clip((y - start) / 0.5, 0, 1)
+    mask: Mask = np.clip((y - start) / 0.5, 0, 1)
+    return mask
 
 
 def _colour_block(size: int, rng: Random) -> Mask:

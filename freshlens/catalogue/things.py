@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from freshlens.catalogue.clothes import Style, Vary
-from freshlens.catalogue.geometry import Part, box, ellipse, line, mirrored, pair, polygon, smooth
+from freshlens.catalogue.geometry import Outline, Part, box, ellipse, line, mirrored, pair, polygon, smooth
 
 
 def handbag(style: Style, vary: Vary) -> list[Part]:
@@ -32,7 +32,7 @@ def handbag(style: Style, vary: Vary) -> list[Part]:
     return parts
 
 
-def _bag_body(form: str, wide: float, top: float, low: float) -> object:
+def _bag_body(form: str, wide: float, top: float, low: float) -> Outline:
     if form == "hobo bag":
         return mirrored(
             [(0.5, top + 0.06), (0.66, top), (0.77, top - 0.06), (0.5 + wide, 0.66), (0.72, low), (0.55, low + 0.01)]
@@ -261,7 +261,7 @@ def cushion(style: Style, vary: Vary) -> list[Part]:
     return parts
 
 
-def _cushion_edge(edge: str, outline: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> list[Part]:
+def _cushion_edge(edge: str, outline: Outline) -> list[Part]:
     if edge != "fringed":
         return []
     centre = outline.mean(0)

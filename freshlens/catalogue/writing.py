@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,7 @@ def _write_image(number: int, images: Path, seed: int, size: int) -> None:
     draw(item, size).save(images / f"{item.product_id}.jpg", quality=88)
 
 
-def _follow(done: object, count: int, progress: Callable[[int, int], None] | None) -> None:
-    for finished, _ in enumerate(done, start=1):  # type: ignore[call-overload]
+def _follow(done: Iterable[None], count: int, progress: Callable[[int, int], None] | None) -> None:
+    for finished, _ in enumerate(done, start=1):
         if progress is not None and (finished % _CHUNK == 0 or finished == count):
             progress(finished, count)

@@ -64,9 +64,10 @@ function drawTable(rows) {
 function draw(windows) {
   const rows = byTime(windows);
   const positions = byPosition(rows).slice(0, POSITIONS_MAX);
+  const wide = Math.max(byId("ctr").clientWidth, 260);
   drawTiles(rows);
-  byId("ctr").replaceChildren(positions.length ? columns(positions) : element("p", {}, "No product was shown in these windows."));
-  byId("time").replaceChildren(lines(SERIES.map(([name, words]) => ({ name: words, values: rows.map((row) => row[name]) })), rows.map(timeOf)));
+  byId("ctr").replaceChildren(positions.length ? columns(positions, wide) : element("p", {}, "No product was shown in these windows."));
+  byId("time").replaceChildren(lines(SERIES.map(([name, words]) => ({ name: words, values: rows.map((row) => row[name]) })), rows.map(timeOf), wide));
   byId("legend").replaceChildren(...SERIES.map(([, words], index) => element("li", { className: `series-${index}` }, element("span"), words)));
   drawTable(rows);
   byId("span").textContent = `${rows.length} ${rows.length === 1 ? "window" : "windows"}, ${clock(timeOf(rows[0]))} to ${clock(timeOf(rows.at(-1)))}.`;
@@ -79,6 +80,7 @@ function drawState(iconName, title, words) {
 }
 
 let tenant = "default";
+let shown = [];
 
 async function load() {
   try {
@@ -86,6 +88,7 @@ async function load() {
     if (!windows.length) return drawState("chart", "No searches have been summed up yet.", "Search, open a product, and come back: a window appears here within a minute.");
     byId("state").hidden = true;
     byId("body").hidden = false;
+    shown = windows;
     return draw(windows);
   } catch (error) {
     announce(error.message);
@@ -105,6 +108,7 @@ async function start() {
   const first = await firstTenant();
   drawTenants(byId("tenants"), first, use);
   byId("windows").addEventListener("change", load);
+  window.addEventListener("resize", () => byId("body").hidden || draw(shown));
   await use(first);
   setInterval(() => document.visibilityState === "visible" && load(), REFRESH_MS);
 }

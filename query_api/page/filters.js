@@ -5,7 +5,9 @@ import { fact } from "./product_facts.js";
 const OPERATORS = { ">=": "gte", ">": "gt", "<=": "lte", "<": "lt" };
 const CLAUSE = /^\s*([^\s=!<>][^=!<>]*?)\s*(!=|>=|<=|=|>|<)\s*(.+?)\s*$/;
 const COLOUR_NAMES = ["color", "colour"];
-const SWATCHES_MAX = 14;
+const SWATCHES_MAX = 32;
+// Shop colours that CSS does not name; the rest is tried without its spaces ("forest green").
+const SHADES = { burgundy: "#7a1f36", charcoal: "#3b4045", cream: "#f3e8cd", gold: "#d0a63e", lilac: "#c0a2d8", mint: "#a8e6cf", mustard: "#d9a521", rose: "#e8909c", rust: "#b0502b", sand: "#d9c6a0" };
 
 /** "12" → 12, "true" → true, '"12"' → "12": a filter's value has the type that the attribute has. */
 export function typedValue(words) {
@@ -147,15 +149,17 @@ export class Filters {
     const focused = document.activeElement?.dataset.colour;
     const known = inOrder(this.seen.colour, colours).slice(0, SWATCHES_MAX);
     byId("colours").hidden = known.length === 0;
+    byId("colours-chosen").textContent = colours.join(", ");
     byId("swatches").replaceChildren(...known.map((colour) => this.#swatch(colour, colours.includes(colour))));
     if (focused) byId("swatches").querySelector(`[data-colour="${CSS.escape(focused)}"]`)?.focus();
   }
 
   #swatch(colour, pressed) {
     const dot = element("span", { className: "dot" });
-    if (CSS.supports("color", colour)) dot.style.setProperty("--dot", colour);
-    const properties = { type: "button", className: "swatch", "aria-pressed": String(pressed), dataset: { colour } };
-    return element("button", { ...properties, onclick: () => this.#toggleColour(colour) }, dot, colour);
+    const shade = SHADES[colour.toLowerCase()] ?? colour.replaceAll(" ", "");
+    if (CSS.supports("color", shade)) dot.style.setProperty("--dot", shade);
+    const properties = { className: "swatch", title: colour, "aria-label": colour, "aria-pressed": String(pressed), dataset: { colour } };
+    return element("button", { type: "button", ...properties, onclick: () => this.#toggleColour(colour) }, dot);
   }
 
   #chip(words) {

@@ -5,7 +5,8 @@ const WAIT_MS = 2000;
 const PATIENCE_MS = 20000;
 const STATUS_EVERY_MS = 10000;
 
-const milliseconds = (value) => (value >= 100 ? `${Math.round(value)} ms` : `${Number(value).toFixed(1)} ms`);
+/** "7.1 ms", "212 ms" */
+export const milliseconds = (value) => `${value >= 100 || Number.isInteger(value) ? Math.round(value) : value.toFixed(1)} ms`;
 const whole = new Intl.NumberFormat();
 
 /** "412 ms", "1.9 s" */

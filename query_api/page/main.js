@@ -6,7 +6,7 @@ import { Drawer } from "./drawer.js";
 import { button, byId, element } from "./elements.js";
 import { sendFeedback, session } from "./feedback.js";
 import { Filters } from "./filters.js";
-import { elapsed, lacksOf, StatusBar, watchUntil } from "./freshness.js";
+import { elapsed, lacksOf, milliseconds, StatusBar, watchUntil } from "./freshness.js";
 import { Grid } from "./grid.js";
 import { fact, titleOf } from "./product_facts.js";
 import { AddProduct } from "./publish.js";
@@ -93,7 +93,7 @@ function fail(error) {
 function drawCount(results, answer) {
   const words = `${results.length} ${results.length === 1 ? "product" : "products"}`;
   const took = answer.timings_ms?.total;
-  byId("results-note").textContent = results.length ? (took === undefined ? words : `${words} in ${took < 10 ? took.toFixed(1) : Math.round(took)} ms`) : "";
+  byId("results-note").textContent = results.length && took !== undefined ? `${words} in ${milliseconds(took)}` : "";
   announce(results.length ? `${words}. ${byId("results-title").textContent}` : "No products");
 }
 

@@ -39,22 +39,24 @@ export class AddProduct {
   }
 
   open() {
-    this.photo = null;
+    this.shrinking = null;
     this.dialog.replaceChildren(this.#form());
     this.dialog.showModal();
   }
 
   /** A picture that was picked, dropped or pasted while the dialog is open. */
   async take(file) {
+    // Kept as a promise, so that Publish may be pressed while the photo is still being shrunk.
+    this.shrinking = shrink(file, PRODUCT_SIDE_MAX);
     try {
-      this.photo = await shrink(file, PRODUCT_SIDE_MAX);
+      const photo = await this.shrinking;
+      this.picker.replaceChildren(element("img", { src: photo.url, alt: "Photo of the new product" }));
+      this.picker.setAttribute("aria-label", "Replace the photo");
+      this.picker.classList.add("filled");
     } catch (error) {
-      return toastError(error);
+      this.shrinking = null;
+      toastError(error);
     }
-    this.picker.replaceChildren(element("img", { src: this.photo.url, alt: "Photo of the new product" }));
-    this.picker.setAttribute("aria-label", "Replace the photo");
-    this.picker.classList.add("filled");
-    return undefined;
   }
 
   #form() {
@@ -101,16 +103,20 @@ export class AddProduct {
   }
 
   async #publish(form) {
-    if (!this.photo) return void (this.progress.replaceChildren(), this.#step("A photo is needed: that is what it is found by.", "failed"), this.picker.focus());
-    this.submit.disabled = true;
     this.progress.replaceChildren();
+    if (!this.shrinking) {
+      this.#step("A photo is needed: that is what it is found by.", "failed");
+      this.picker.focus();
+      return;
+    }
+    this.submit.disabled = true;
     try {
+      this.photo = await this.shrinking;
       await this.#publishAndWatch(productOf(Object.fromEntries(new FormData(form)), this.photo.base64, this.colourName()));
     } catch (error) {
       this.#lastStep(`${error.message} (${error.code ?? "unexpected"})`, "failed");
       this.submit.disabled = false;
     }
-    return undefined;
   }
 
   async #publishAndWatch(product) {

@@ -19,7 +19,7 @@ export function showNoMatch(query, filtered, ways) {
   if (query.photo && !isCropped(query)) actions.push(button("Frame the product", { iconName: "crop", className: "button", onclick: ways.frame }));
   if (isCropped(query)) actions.push(button("Use the whole photo", { iconName: "crop", className: "button", onclick: ways.wholePhoto }));
   if (query.text && query.photo) actions.push(button("Search without the words", { className: "button", onclick: ways.dropText }));
-  actions.push(button("Describe it in words", { className: "button", onclick: ways.describe }), button("Show the newest", { className: "quiet", onclick: ways.newest }));
+  actions.push(button(query.text ? "Try other words" : "Describe it in words", { className: "button", onclick: ways.describe }), button("Show the newest", { className: "quiet", onclick: ways.newest }));
   draw("nomatch", "Nothing in this catalogue looks like it.", "We would rather show nothing than something random. Here is what may help:", actions);
 }
 

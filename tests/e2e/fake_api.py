@@ -258,7 +258,7 @@ async def quality(request: web.Request) -> web.Response:
 
 def window(start: int, length: int, at: int) -> dict[str, Any]:
     searches = 40 + int(18 * np.sin(at / 5)) + at * 7 % 13
-    positions = [{"position": p, "shown": searches, "clicks": int(searches * 0.3 / p**0.8), "ctr": 0.0} for p in range(1, 13)]
+    positions = [{"position": p, "shown": searches, "clicks": int(searches * 0.22 / p**1.1), "ctr": 0.0} for p in range(1, 13)]
     positions = [{**each, "ctr": each["clicks"] / searches} for each in positions]
     return {
         "tenant": "demo", "arm": "default", "window_start": start, "window_end": start + length, "revision": 1,

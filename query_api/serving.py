@@ -1,0 +1,47 @@
+"""Running an HTTP application until it is told to stop; the same for the API and the encoder."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+
+import structlog
+from aiohttp import web
+
+from schemas.errors import SettingsError
+
+log = structlog.get_logger()
+
+
+async def serve_app(runner: web.AppRunner, host: str, port: int, on_ready: Callable[[], None]) -> None:
+    """Serve until cancelled, then drain.
+
+    Raises:
+        SettingsError: ``port-in-use``.
+    """
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for any free one",
+                code="port-in-use",
+            ) from error
+        log.info("listening", addresses=[str(address) for address in runner.addresses])
+        on_ready()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+async def until_stopped(work: Coroutine[None, None, None]) -> None:
+    """Run until the work ends, or SIGTERM or SIGINT cancels it."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("stopped")

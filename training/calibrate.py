@@ -1,0 +1,81 @@
+"""No-match thresholds: below which cosine the best answer to an image or a text is no answer.
+
+A threshold is the lowest cosine that turns down at least 95 % of queries for things that the catalogue does
+not have, but never so high that more than a tenth of good queries are turned down.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freshlens.catalogue import clutter
+from training.pack import PIXELS, Drawn, Grocery
+
+_CATALOGUE = 2_000
+_FALSE_REJECTS_MAX = 0.10
+_REFUSED_WANTED = 0.95
+
+UNRELATED_TEXTS = (
+    "quarterly tax report", "how to repair a bicycle chain", "weather tomorrow in Lisbon", "asdf qwer zxcv",
+    "lawn mower", "laptop computer 16 inch", "guitar strings", "dog food", "garden hose", "dishwasher",
+    "airplane ticket to Tokyo", "electric drill", "violin", "printer ink cartridge", "fishing rod", "tent",
+    "xkjhd", "42", "??", "Wie spät ist es?", "bitte helfen", "surfboard", "piano", "car tyres", "aquarium",
+)  # fmt: skip
+
+
+class Encodes(Protocol):
+    """What calibration needs of an encoder."""
+
+    def images(self, pictures: Any) -> Any:
+        """(n, s, s, 3) uint8 to unit vectors."""
+
+    def texts(self, texts: list[str]) -> Any:
+        """Texts to unit vectors."""
+
+
+def thresholds(encoder: Encodes, grocery: Grocery, drawn: Drawn) -> dict[str, dict[str, float]]:
+    """Per modality: cosine, share of good queries turned down, share of foreign ones turned down, AUROC.
+
+    The catalogue is 2,000 drawn products and the 81 groceries. Foreign pictures are noise, blank ones and
+    backgrounds without a product; foreign texts name what no shop here sells.
+    """
+    catalogue = np.concatenate([encoder.images(drawn.studio[:_CATALOGUE]), encoder.images(grocery.studio)])
+
+    def best(vectors: Any) -> NDArray[np.float64]:
+        return (vectors @ catalogue.T).max(axis=1).astype(np.float64)
+
+    photos = np.concatenate([best(encoder.images(drawn.phone[:500, 0])), best(encoder.images(grocery.val.images))])
+    titles = [item.title for item in drawn.products[:500]] + [title for title, _, _ in grocery.texts]
+    return {
+        "image": _threshold(photos, best(encoder.images(foreign_pictures(300)))),
+        "text": _threshold(best(encoder.texts(titles)), best(encoder.texts(list(UNRELATED_TEXTS)))),
+    }
+
+
+def _threshold(known: NDArray[np.float64], foreign: NDArray[np.float64]) -> dict[str, float]:
+    wanted = float(np.quantile(foreign, _REFUSED_WANTED))
+    allowed = float(np.quantile(known, _FALSE_REJECTS_MAX))
+    level = min(wanted, allowed)
+    return {
+        "cosine_min": round(level, 4),
+        "false_reject_rate": round(float((known < level).mean()), 4),
+        "foreign_refused_rate": round(float((foreign < level).mean()), 4),
+        "auroc": round(float((known[:, None] > foreign[None, :]).mean()), 4),
+    }
+
+
+def foreign_pictures(count: int, seed: int = 5) -> NDArray[np.uint8]:
+    """Pictures of nothing: a third noise, a third of one colour, a third backgrounds."""
+    rng = np.random.default_rng(seed)
+    pictures = np.empty((count, PIXELS, PIXELS, 3), np.uint8)
+    for place in range(count):
+        if place % 3 == 0:
+            pictures[place] = rng.integers(0, 256, (PIXELS, PIXELS, 3))
+        elif place % 3 == 1:
+            pictures[place] = rng.integers(0, 256, 3)
+        else:
+            pictures[place] = np.asarray(clutter(PIXELS, rng))
+    return pictures

@@ -1,0 +1,124 @@
+"""Make the bundled encoder's files: `python -m training.export --datasets DIR --run DIR --out processors/bundled`.
+
+Writes an open_clip folder (`open_clip_config.json`, `open_clip_model.safetensors` in fp16), the no-match
+thresholds and the figures; `MODEL_CARD.md` quotes `figures.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as fn
+from safetensors.torch import save_file
+from torch import nn
+
+from training.baseline import histogram_vectors
+from training.calibrate import thresholds
+from training.evaluate import (
+    clothing_against_train,
+    clothing_figures,
+    crowded_figures,
+    drawn_figures,
+    grocery_figures,
+    text_figures,
+)
+from training.pack import Drawn, draw_products, load_clothing, load_grocery
+from training.texts import all_words
+from training.train import CONFIG, embed_images, load_data
+
+_UNSEEN_SEED = 2002
+
+
+def write_model(checkpoint: Path, texts: list[str], out: Path) -> None:
+    """The averaged weights as fp16, beside the configuration.
+
+    Rows of the vocabulary that training never touched are still noise; they become zero, so that an unknown
+    word changes an embedding as little as possible.
+    """
+    state = torch.load(checkpoint, weights_only=True)["average"]
+    weights = {name.removeprefix("module."): value for name, value in state.items() if name.startswith("module.")}
+    seen = torch.zeros(len(weights["token_embedding.weight"]), dtype=torch.bool)
+    seen[open_clip.get_tokenizer(f"local-dir:{CONFIG}")(texts).unique()] = True
+    weights["token_embedding.weight"] = weights["token_embedding.weight"] * seen[:, None]
+    out.mkdir(parents=True, exist_ok=True)
+    halves = {
+        name: value.half().contiguous() if value.is_floating_point() else value for name, value in weights.items()
+    }
+    save_file(halves, out / "open_clip_model.safetensors")
+    shutil.copy(CONFIG / "open_clip_config.json", out)
+
+
+def load_model(folder: Path) -> tuple[nn.Module, Any]:
+    """The model in eval mode and its tokenizer, from an open_clip folder."""
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    return model.eval(), open_clip.get_tokenizer(f"local-dir:{folder}")
+
+
+class Encoder:
+    """`images` and `texts` to unit vectors, as the figures and thresholds need them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._model, self._tokenizer = load_model(folder)
+        self._pixels = json.loads((folder / "open_clip_config.json").read_text())["preprocess_cfg"]["size"][0]
+
+    def images(self, pictures: Any) -> Any:
+        """(n, s, s, 3) uint8 to (n, 256)."""
+        return embed_images(self._model, pictures, self._pixels)
+
+    def texts(self, texts: list[str]) -> Any:
+        """Texts to (n, 256)."""
+        with torch.inference_mode():
+            rows = [fn.normalize(self._model.encode_text(self._tokenizer(part)), dim=-1) for part in _parts(texts)]  # type: ignore[operator]
+        return torch.cat(rows).numpy()
+
+
+def _parts(texts: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(texts), 256):
+        yield texts[start : start + 256]
+
+
+def figures(encoder: Encoder, datasets: Path, drawn: Drawn) -> dict[str, dict[str, float]]:
+    """Every figure of the model card, for the model and for the histogram baseline."""
+    grocery, clothing = load_grocery(datasets), load_clothing(datasets)
+    table = {}
+    for name, encode in {"model": encoder.images, "hsv_histogram": histogram_vectors}.items():
+        table[name] = {
+            **grocery_figures(encode, grocery),
+            **crowded_figures(encode, grocery, clothing),
+            **clothing_figures(encode, clothing),
+            **clothing_against_train(encode, clothing),
+            **drawn_figures(encode, drawn),
+        }
+    table["model"] |= text_figures(encoder.images, encoder.texts, grocery, drawn)
+    return table
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--datasets", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="the --out of training.train")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--drawn-products", type=int, default=20_000, help="drawn products to be found among")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    data = load_data(given.datasets, 0, given.run / "pack.pkl")
+    write_model(given.run / "checkpoint.pt", all_words(data), given.out)
+    encoder = Encoder(given.out)
+    drawn = draw_products(given.drawn_products, _UNSEEN_SEED, 1, photograph_every=20)
+    measured = figures(encoder, given.datasets, drawn)
+    (given.out / "figures.json").write_text(json.dumps(measured, indent=1) + "\n")
+    levels = thresholds(encoder, data[0], drawn)
+    (given.out / "thresholds.json").write_text(json.dumps(levels, indent=1) + "\n")
+    print(json.dumps({**measured, **levels}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
