@@ -1,7 +1,5 @@
 """The single applier: the fold of index-log into slots and rows (HOLES 2), one immutable view after each batch."""
 
-
-
 import numpy as np
 
 from index_nodes.arrays import Liveness
@@ -151,5 +149,3 @@ class Applier:
             products=self._products,
             live_rows=self._main_live + self._delta.live,
         )
-
-

@@ -96,9 +96,7 @@ def subquantizers_of(dim: int) -> int:
     return dim // width if dim % width == 0 else dim
 
 
-def measure(
-    index: Any, vectors: npt.NDArray[np.float16], nlist: int, random: np.random.Generator
-) -> IndexFacts:
+def measure(index: Any, vectors: npt.NDArray[np.float16], nlist: int, random: np.random.Generator) -> IndexFacts:
     """The cheapest search whose recall@10 on sampled queries reaches the aim, or the best there is."""
     queries = _sample_queries(vectors, random)
     truth = _exact(vectors, queries)

@@ -23,9 +23,7 @@ class KeyArray(Protocol):
 class MainKeys:
     """Sorted look-up hashes with a permutation, verified against the stored keys (HOLES 22)."""
 
-    def __init__(
-        self, hashes: npt.NDArray[np.uint64], slots: Rows, keys: KeyArray, hash_of: HashOf = key_hash
-    ) -> None:
+    def __init__(self, hashes: npt.NDArray[np.uint64], slots: Rows, keys: KeyArray, hash_of: HashOf = key_hash) -> None:
         self._hashes, self._slots, self._keys, self._hash_of = hashes, slots, keys, hash_of
 
     def __len__(self) -> int:

@@ -83,7 +83,7 @@ def check_bounds(bounds: LogBounds, lane: Lane) -> None:
     """
     if len(bounds.begin) != lane.layout.partitions:
         raise LayoutChanged(
-            f"{lane.index_log} has {len(bounds.begin)} partitions, the layout {lane.layout.layout_id} has "
+            f"index-log has {len(bounds.begin)} partitions, the layout {lane.layout.layout_id} has "
             f"{lane.layout.partitions}"
         )
 
@@ -96,7 +96,7 @@ def check_positions(bounds: LogBounds, lane: Lane, log_id: LogId, positions: Map
     """
     for partition, next_offset in positions.items():
         administration.check_position(
-            topic=lane.index_log,
+            topic=INDEX_LOG,
             partition=partition,
             expected=log_id,
             found=bounds.log_id,

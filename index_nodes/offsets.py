@@ -36,4 +36,6 @@ class Offsets:
 
     def covers(self, wanted: Mapping[int, int]) -> bool:
         """Whether all that is wanted of these partitions is applied; those of other shards are passed over."""
-        return all(self.applied[partition] >= offset for partition, offset in wanted.items() if partition in self.applied)
+        return all(
+            self.applied[partition] >= offset for partition, offset in wanted.items() if partition in self.applied
+        )

@@ -135,7 +135,9 @@ class _Reading:
             return None
 
     def store(self) -> str:
-        return self._environ.get("FRESHLENS_STORE") or f"file://{self._environ.get('FRESHLENS_DATA', '.freshlens')}/store"
+        return (
+            self._environ.get("FRESHLENS_STORE") or f"file://{self._environ.get('FRESHLENS_DATA', '.freshlens')}/store"
+        )
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         text = self._environ.get(name) or str(default)

@@ -39,8 +39,14 @@ async def until_stopped(work: Coroutine[None, None, None]) -> None:
     """Run until the work ends, or SIGTERM or SIGINT cancels it."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # Once: a terminal and a supervisor may both signal, and the second must not cut the clean stop short.
+        if not task.cancelling():
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     try:
         await task
     except asyncio.CancelledError:

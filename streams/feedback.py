@@ -31,6 +31,7 @@ from topics.registry import open_registry
 
 ROLE = "feedback"
 _RETRY_S = 1.0
+_UNSENT_MAX = 100
 _log = structlog.get_logger()
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -81,17 +82,17 @@ class FeedbackWorker:
         search = await self._decoded(received, framing.SEARCHES, Search)
         if search is not None:
             self._join.add_search(search, received.ticket, self._clock.now_us())
-            await self._make_room()
+        await self._make_room()
 
     async def _take_click(self, received: Received) -> None:
         click = await self._decoded(received, framing.CLICKS, Click)
         if click is not None:
             self._join.add_click(click, received.ticket, self._clock.now_us())
-            await self._make_room()
+        await self._make_room()
 
     async def _make_room(self) -> None:
         """Hold back the next record while too much is held."""
-        if self._join.is_full:
+        if self._join.is_full or len(self._unsent) >= _UNSENT_MAX:
             await self.publish()
 
     async def _decoded(self, received: Received, codec: framing.Codec, into: type[_T]) -> _T | None:

@@ -1,7 +1,7 @@
 """The settings of a worker process, read once from the environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from processors.fetching import FetchPolicy
@@ -33,7 +33,7 @@ class StreamsSettings:
     epoch: int = 0
     slot: int = 0
     fetch: FetchPolicy = FetchPolicy()
-    quality: QualitySettings = QualitySettings()
+    quality: QualitySettings = field(default_factory=QualitySettings)
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "StreamsSettings":

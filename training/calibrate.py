@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from freshlens.catalogue import clutter
 from training.pack import PIXELS, Drawn, Grocery
 
-_CATALOGUE = 2_000
+_OTHERS = 1_000
 _FALSE_REJECTS_MAX = 0.10
 _REFUSED_WANTED = 0.95
 
@@ -39,16 +39,17 @@ class Encodes(Protocol):
 def thresholds(encoder: Encodes, grocery: Grocery, drawn: Drawn) -> dict[str, dict[str, float]]:
     """Per modality: cosine, share of good queries turned down, share of foreign ones turned down, AUROC.
 
-    The catalogue is 2,000 drawn products and the 81 groceries. Foreign pictures are noise, blank ones and
+    The catalogue is about 2,000 drawn products and the 81 groceries. Foreign pictures are noise, blank ones and
     backgrounds without a product; foreign texts name what no shop here sells.
     """
-    catalogue = np.concatenate([encoder.images(drawn.studio[:_CATALOGUE]), encoder.images(grocery.studio)])
+    listed = np.union1d(np.arange(_OTHERS), drawn.photographed)
+    catalogue = np.concatenate([encoder.images(drawn.studio[listed]), encoder.images(grocery.studio)])
 
     def best(vectors: Any) -> NDArray[np.float64]:
         return (vectors @ catalogue.T).max(axis=1).astype(np.float64)
 
-    photos = np.concatenate([best(encoder.images(drawn.phone[:500, 0])), best(encoder.images(grocery.val.images))])
-    titles = [item.title for item in drawn.products[:500]] + [title for title, _, _ in grocery.texts]
+    photos = np.concatenate([best(encoder.images(drawn.phone[:, 0])), best(encoder.images(grocery.val.images))])
+    titles = [drawn.products[number].title for number in drawn.photographed[:500]] + [title for title, _, _ in grocery.texts]
     return {
         "image": _threshold(photos, best(encoder.images(foreign_pictures(300)))),
         "text": _threshold(best(encoder.texts(titles)), best(encoder.texts(list(UNRELATED_TEXTS)))),

@@ -4,7 +4,7 @@ import { drawing } from "./elements.js";
 const HIGH = 260;
 const LEFT = 44;
 const BELOW = 26;
-const RULES = 4;
+const RULES = 5;
 
 const percent = (part) => `${(part * 100).toFixed(part < 0.1 ? 1 : 0)} %`;
 const floor = HIGH - BELOW;
@@ -13,7 +13,7 @@ const floor = HIGH - BELOW;
 export function roundUp(value) {
   if (!(value > 0)) return 1;
   const magnitude = 10 ** Math.floor(Math.log10(value));
-  return magnitude * [1, 2, 2.5, 4, 5, 8, 10].find((step) => step * magnitude >= value);
+  return magnitude * [1, 2, 2.5, 5, 10].find((step) => step * magnitude >= value);
 }
 
 function canvas(wide, label) {

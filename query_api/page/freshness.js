@@ -47,6 +47,7 @@ function factsOf({ freshness = [], timings_ms: timings, shards, total_candidates
 
 const WARNINGS = {
   partial: "Partial answer: some products are missing here.",
+  stale: "The index is lagging: the newest changes may be missing here.",
   "freshness-unmet": "The latest change is not in this answer yet.",
 };
 
@@ -57,7 +58,7 @@ export function lacksOf({ freshness = [], warnings = [] }) {
     return WARNINGS[word] ? `${WARNINGS[word]} (${detail.join(":").trim()})` : String(warning);
   });
   const isStale = freshness.some((shard) => shard.stale) && !warnings.some((warning) => String(warning).startsWith("stale"));
-  return isStale ? [...lacks, "The index is lagging: the newest changes may be missing from this answer."] : lacks;
+  return isStale ? [...lacks, WARNINGS.stale] : lacks;
 }
 
 export class StatusBar {

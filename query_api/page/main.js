@@ -99,7 +99,10 @@ function drawCount(results, answer) {
 
 function drawEmpty(results, answer) {
   if (results.length) return;
-  if (answer.newest) return showEmptyCatalogue(api.tenant, () => adding.open());
+  if (answer.newest) {
+    byId("results-title").textContent = "";
+    return showEmptyCatalogue(api.tenant, () => adding.open());
+  }
   if (filters.count && !query.text && !isVisual(query)) return showNothingPasses(ways);
   showNoMatch(query, filters.count > 0, ways);
 }

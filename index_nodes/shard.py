@@ -1,0 +1,141 @@
+"""The shard protocol answered by a node: waits for freshness, captures a view, searches it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from index_nodes.follower import Follower
+from index_nodes.replica import Replica
+from index_nodes.search import Found, product, search
+from index_nodes.settings import NodeSettings
+from schemas.clock import Clock
+from schemas.embeddings import Vector
+from schemas.errors import DeadlineExceeded, InvalidQuery, ShardUnavailable
+from schemas.metrics import Metrics
+from schemas.shard import ShardAnswer, ShardLookup, ShardProducts, ShardSearch, ShardState
+
+K_MAX = 1000
+_IDS_MAX = 10_000
+
+
+class LocalShard:
+    """A :class:`schemas.shard.Shard` in this process; all calls on one event loop.
+
+    A plain search takes well under a millisecond and runs where it is asked for, since a hop to a thread costs more;
+    filtered and exact ones may scan, so they run in a small pool.
+    """
+
+    def __init__(self, settings: NodeSettings, follower: Follower, clock: Clock, metrics: Metrics) -> None:
+        self._settings, self._follower, self._clock, self._metrics = settings, follower, clock, metrics
+        self._changed = asyncio.Event()
+        self._pool = ThreadPoolExecutor(2, "search")
+
+    def notify(self) -> None:
+        """Wake those who wait for freshness; called on the event loop after each new view."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def search(self, request: ShardSearch) -> ShardAnswer:
+        """Raises InvalidQuery, UnknownField, FilterType; ShardUnavailable if this node cannot answer;
+        DeadlineExceeded."""
+        self._check(request.lane, request.layout_id)
+        query = self._query(request)
+        replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
+        started = time.perf_counter()
+        found = await self._searched(replica, request, query)
+        taken_s = time.perf_counter() - started
+        self._metrics.observe("freshlens_shard_search_seconds", taken_s, plan="exact" if request.exact else "index")
+        return ShardAnswer(
+            state=self.state(replica),
+            hits=found.hits,
+            total_candidates=found.candidates,
+            freshness_met=is_met,
+            search_ms=round(taken_s * 1000, 3),
+        )
+
+    async def lookup(self, request: ShardLookup) -> ShardProducts:
+        """Raises as :meth:`search`."""
+        self._check(request.lane, request.layout_id)
+        if len(request.product_ids) > _IDS_MAX:
+            raise InvalidQuery(f"at most {_IDS_MAX} products at once")
+        replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
+        view = replica.view
+        found = (
+            product(view, request.tenant, product_id, with_vectors=request.with_vectors)
+            for product_id in request.product_ids
+        )
+        products = tuple(each for each in found if each is not None)
+        return ShardProducts(state=self.state(replica), products=products, freshness_met=is_met)
+
+    def state(self, replica: Replica) -> ShardState:
+        """How fresh the replica is."""
+        lag_ms = replica.lag_ms(self._clock.now_us())
+        return ShardState(
+            shard=self._settings.shard,
+            generation=replica.seq,
+            applied={partition: int(offset) for partition, offset in replica.view.offsets.applied.items()},
+            lag_ms=lag_ms,
+            stale=replica.blocked is not None or lag_ms > self._settings.stale_after_ms,
+            log_id=str(replica.log_id),
+        )
+
+    def _check(self, lane: str, layout_id: str) -> None:
+        ours = (self._settings.lane.name, self._settings.lane.layout.layout_id)
+        if (lane, layout_id) != ours:
+            raise ShardUnavailable(
+                f"this node serves lane {ours[0]} with layout {ours[1]}, not {lane} with {layout_id}"
+            )
+
+    def _query(self, request: ShardSearch) -> Vector | None:
+        if not 1 <= request.k <= K_MAX:
+            raise InvalidQuery(f"k is {request.k}; it must be 1 to {K_MAX}")
+        if request.vector is None:
+            return None
+        space = self._settings.lane.space
+        if len(request.vector) != 4 * space.dim:
+            raise InvalidQuery(f"{len(request.vector)} bytes of vector where space {space} has {4 * space.dim}")
+        query = np.frombuffer(request.vector, "<f4").astype(np.float32)
+        if not np.isfinite(query).all():
+            raise InvalidQuery("the query vector has a value that is not finite")
+        return query
+
+    async def _fresh(self, wanted: Mapping[int, int], wait_ms: int) -> tuple[Replica, bool]:
+        """The replica to answer from, as soon as it has what is wanted or the time is up; and whether it has."""
+        deadline = self._clock.monotonic() + wait_ms / 1000
+        while True:
+            changed = self._changed
+            replica = self._serving()
+            is_met = replica.view.offsets.covers(wanted)
+            left_s = deadline - self._clock.monotonic()
+            if is_met or left_s <= 0:
+                return replica, is_met
+            try:
+                await asyncio.wait_for(changed.wait(), left_s)
+            except TimeoutError:
+                continue
+
+    def _serving(self) -> Replica:
+        replica = self._follower.replica
+        if replica is None or not self._follower.answers:
+            raise ShardUnavailable(f"this node is {self._follower.state.value}, not serving")
+        return replica
+
+    async def _searched(self, replica: Replica, request: ShardSearch, query: Vector | None) -> Found:
+        view = replica.view
+        work = partial(
+            search, view, tenant=request.tenant, query=query, k=request.k, clause=request.filter, exact=request.exact
+        )
+        if request.filter is None and not request.exact:
+            return work()
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(loop.run_in_executor(self._pool, work), request.timeout_ms / 1000)
+        except TimeoutError:
+            raise DeadlineExceeded(f"not done within {request.timeout_ms} ms") from None
