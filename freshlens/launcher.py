@@ -7,9 +7,10 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -47,7 +48,7 @@ class UpSettings:
 
 
 class Launcher:
-    """One run of everything: ``await start()``, then ``await run_until_stopped()``.
+    """One run of everything: ``start()``, ``until_stopped()``, ``stop()``.
 
     ``tell`` gets the lines for the terminal: ``kafka HOST:PORT``, ``search http://HOST:PORT/``, ``ready``, and one
     for whatever happens to a process.
@@ -65,8 +66,8 @@ class Launcher:
         self.url = ""
         self.lane: Lane | None = None
 
-    async def start(self) -> None:
-        """Start everything and wait until it works.
+    async def start(self) -> bool:
+        """Start everything and wait until it works; False if a signal ended it before that.
 
         Raises:
             SettingsError, StorageError: nothing keeps running; the message says what to do.
@@ -83,16 +84,18 @@ class Launcher:
         port = chosen_port(settings.host, settings.port)
         self._listen_for_signals()
         try:
-            await self._start_everything(port)
+            await self.or_stopped(self._start_everything(port))
         except BaseException:
             await self.stop()
             raise
+        if not self._ready:
+            await self.stop()
+        return self._ready
 
-    async def run_until_stopped(self) -> None:
-        """Serve until SIGINT or SIGTERM, then stop cleanly."""
+    async def until_stopped(self) -> None:
+        """Serve until SIGINT or SIGTERM."""
         await self._stop.wait()
         self._tell("stopping")
-        await self.stop()
 
     async def or_stopped(self, work: Awaitable[object]) -> None:
         """Do some work beside serving; a signal ends it early."""
@@ -163,21 +166,16 @@ class Launcher:
         self._tell(f"kafka {self.kafka_address}")
         return kafka
 
-    async def _wait_until(self, *conditions: Awaitable[object]) -> None:
-        stopped: asyncio.Future[object] = asyncio.ensure_future(self._stop.wait())
-        everything: asyncio.Future[object] = asyncio.ensure_future(asyncio.gather(*conditions))
-        await asyncio.wait({stopped, everything}, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if everything.done():
-            everything.result()
-            return
-        everything.cancel()
-        if self._stop.is_set():
-            raise asyncio.CancelledError
-        raise SettingsError(
-            f"not ready after {READY_TIMEOUT_S:.0f} s; the logs in {self._settings.data / 'logs'} say why",
-            code="broker-start-failed",
-        )
+    async def _wait_until(self, *conditions: Coroutine[Any, Any, object]) -> None:
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S), asyncio.TaskGroup() as group:
+                for condition in conditions:
+                    group.create_task(condition)
+        except TimeoutError:
+            raise SettingsError(
+                f"not ready after {READY_TIMEOUT_S:.0f} s; the logs in {self._settings.data / 'logs'} say why",
+                code="broker-start-failed",
+            ) from None
 
     def _child_environ(self, kafka: KafkaSettings, lane: Lane, port: int) -> dict[str, str]:
         settings = self._settings

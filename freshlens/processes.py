@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import structlog
 
@@ -29,9 +30,9 @@ def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnR
     """
     if role in ("embed", "deletes", "feedback"):
         from streams import worker
-        from streams.settings import StreamSettings
+        from streams.settings import StreamsSettings
 
-        worker.run(role, StreamSettings.from_env(environ), metrics, on_ready)
+        worker.run(cast(worker.Role, role), StreamsSettings.from_env(environ), metrics, on_ready)
     elif role == "node":
         from index_nodes import node
         from index_nodes.settings import NodeSettings
@@ -60,8 +61,11 @@ def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnR
 def stop_with_parent() -> None:
     """Stop this process when its parent ends, however it ends: the parent holds the other end of our stdin."""
 
+    stdin = sys.stdin.fileno()
+
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(stdin, 4096):  # not sys.stdin: its lock would abort the interpreter's own end
+            pass
         _log.info("parent-gone")
         os.kill(os.getpid(), signal.SIGTERM)
 

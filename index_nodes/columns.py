@@ -98,7 +98,8 @@ class Column:
         codes = self.dictionary.codes_of(clause.values) if isinstance(clause, AnyOf) else found
         wanted = np.zeros(len(self.dictionary) + 1, np.bool_)
         wanted[np.asarray(codes, np.int64)] = True
-        return wanted[self.values]
+        passing: Mask = wanted[self.values]
+        return passing
 
 
 def _among(values: npt.NDArray[Any], clause: AnyOf) -> Mask:
@@ -118,10 +119,18 @@ def _numbers_within(values: npt.NDArray[Any], clause: Range) -> Mask:
     return passing
 
 
-class SortedDictionary:
-    """Strings in ascending order, of any sequence (an Arrow array in a mapped file)."""
+class Strings(Protocol):
+    """What is needed of a sequence: an Arrow array in a mapped file will do."""
 
-    def __init__(self, strings: Sequence[str]) -> None:
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> str: ...
+
+
+class SortedDictionary:
+    """Strings in ascending order."""
+
+    def __init__(self, strings: Strings) -> None:
         self._strings = strings
 
     def __len__(self) -> int:
@@ -164,7 +173,7 @@ class GrowingDictionary:
         return code
 
     def codes_of(self, values: Sequence[Scalar]) -> list[int]:
-        return [self._codes[value] for value in values if value in self._codes]  # type: ignore[index]
+        return [self._codes[value] for value in values if value in self._codes]
 
     def codes_within(self, clause: Range) -> Sequence[int]:
         return [code for code, string in enumerate(list(self._strings)) if _string_within(string, clause)]

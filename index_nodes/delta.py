@@ -24,7 +24,8 @@ class DeltaView:
         """(dim,) float32 of a live row."""
         place = bisect.bisect_right(self.segments, row, key=lambda segment: segment.first_row) - 1
         segment = self.segments[place]
-        return segment.vectors_of(np.array([row - segment.first_row]))[0]
+        vector: Vector = segment.vectors_of(np.array([row - segment.first_row]))[0]
+        return vector
 
     @property
     def graphs(self) -> int:

@@ -39,6 +39,7 @@ class Follower:
         self._settings, self._index_log, self._store, self._metrics = settings, log, store, metrics
         self._on_change = on_change
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
         self._candidate: Replica | None = None
         self._refused_seq = 0
         self._threads = [
@@ -52,23 +53,32 @@ class Follower:
     def start(self) -> None:
         self._threads[0].start()
 
-    def stop(self) -> None:
-        """Stop following; returns when both threads have ended."""
+    def drain(self) -> None:
+        """Be ready for nothing new, and let the threads end."""
         self._stopping.set()
+        self._advance(NodeEvent.STOP)
+
+    def stop(self) -> None:
+        """After ``drain``: returns when both threads have ended."""
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
-        if self.replica is not None:
-            self.replica.close()
+        for replica in (self.replica, self._candidate):
+            if replica is not None:
+                replica.close()
+        self._advance(NodeEvent.DRAINED)
 
     @property
     def answers(self) -> bool:
         """Whether searches are answered: once caught up, or stopped at a record that only a newer program reads."""
         return self.state.is_ready or (self.replica is not None and self.replica.blocked is not None)
 
-    def advance(self, event: NodeEvent) -> None:
-        """Move the node's state, and say so."""
-        self.state = advance(NODE, self.state, event)
+    def _advance(self, event: NodeEvent) -> None:
+        """Move the node's state, and say so. Once it drains, has failed or has stopped, only its end can come."""
+        with self._lock:
+            if event not in NODE[self.state] and self._stopping.is_set():
+                return
+            self.state = advance(NODE, self.state, event)
         self._metrics.gauge("freshlens_node_serving", float(self.state.is_ready))
         _log.info("node-state", state=self.state.value)
         self._on_change()
@@ -81,21 +91,21 @@ class Follower:
             _log.exception("node-failed")
             self.failure = error if isinstance(error, FreshlensError) else FreshlensError(repr(error))
             self._stopping.set()
-            self.advance(NodeEvent.FAIL)
+            self._advance(NodeEvent.FAIL)
 
     def _follow(self) -> None:
-        self.advance(NodeEvent.RESTORE)
+        self._advance(NodeEvent.RESTORE)
         replica = self._opened()
         if replica is None:
             return
         self.replica = replica
-        self.advance(NodeEvent.LOADED)
+        self._advance(NodeEvent.LOADED)
         until = self._ends()
         while not (replica.has_applied(until) or replica.blocked or self._stopping.is_set()):
             if replica.step(_POLL_S):
                 self._on_change()
         if replica.has_applied(until) and not self._stopping.is_set():
-            self.advance(NodeEvent.CAUGHT_UP)
+            self._advance(NodeEvent.CAUGHT_UP)
         self._note_generation(replica)
         self._threads[1].start()
         while not self._stopping.is_set():
@@ -147,7 +157,7 @@ class Follower:
         old.close()
         self._note_generation(candidate)
         if not self.state.is_ready and candidate.blocked is None:
-            self.advance(NodeEvent.CAUGHT_UP)
+            self._advance(NodeEvent.CAUGHT_UP)
         _log.info("generation-swapped", head=candidate.seq, was=old.seq)
         return True
 

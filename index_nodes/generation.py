@@ -1,8 +1,8 @@
 """A generation: the folded log up to some offsets, immutable and memory-mapped.
 
 Slots 0 to s - 1 are products with rows, in key order, and row i < s is the first view of slot i; further views lie
-behind, by slot. Slots from s on are products without a row, in key order too: tombstones, offers without content, content
-without a picture.
+behind, by slot. Slots from s on are products without a row, in key order too: tombstones, offers without content,
+content without a picture.
 """
 
 import functools

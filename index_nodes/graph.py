@@ -71,7 +71,8 @@ class Graph:
         except RuntimeError:
             # hnswlib raises when the graph's connected part has fewer; the caller scans.
             return np.empty(0, np.int64)
-        return labels[0].astype(np.int64)
+        found: LocalRows = labels[0].astype(np.int64)
+        return found
 
 
 Segment = Block | Graph

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
+import faiss as _typed_faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +13,7 @@ from index_nodes.manifest import IndexFacts
 from index_nodes.passing import LocalRows, Passing, best_rows, scan
 from schemas.embeddings import Vector
 
+faiss: Any = _typed_faiss  # its type stubs know neither its keyword arguments nor its array overloads
 faiss.omp_set_num_threads(1)  # one thread per search; concurrency comes from queries
 
 FLAT_ROWS_MAX = 4096
@@ -87,7 +88,7 @@ def build(vectors: npt.NDArray[np.float16], seed: int = 1) -> tuple[Any, IndexFa
 def lists_of(rows: int) -> int:
     """The number of lists: about 4 sqrt(n), a power of two, with enough rows in each to train on."""
     wanted = 4 * math.sqrt(rows)
-    return 2 ** max(4, min(round(math.log2(wanted)), int(math.log2(rows / 39))))
+    return 1 << max(4, min(round(math.log2(wanted)), int(math.log2(rows / 39))))
 
 
 def subquantizers_of(dim: int) -> int:
@@ -143,7 +144,8 @@ def _exact(vectors: npt.NDArray[np.float16], queries: Vector) -> npt.NDArray[np.
     for start in range(0, len(vectors), 16_384):
         scores = queries @ vectors[start : start + 16_384].astype(np.float32).T
         best = np.partition(np.concatenate([best, scores], axis=1), -10, axis=1)[:, -10:]
-    return best.min(axis=1)
+    tenth: npt.NDArray[np.float32] = best.min(axis=1)
+    return tenth
 
 
 def _recall(

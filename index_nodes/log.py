@@ -88,7 +88,7 @@ def check_bounds(bounds: LogBounds, lane: Lane) -> None:
         )
 
 
-def check_positions(bounds: LogBounds, lane: Lane, log_id: LogId, positions: Mapping[int, NextOffset]) -> None:
+def check_positions(bounds: LogBounds, log_id: LogId, positions: Mapping[int, NextOffset]) -> None:
     """Do nothing if reading can go on at these positions of the log ``log_id``.
 
     Raises:

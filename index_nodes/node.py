@@ -14,7 +14,6 @@ from index_nodes.log import KafkaLog
 from index_nodes.server import create_app
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
-from index_nodes.states import NodeEvent
 from index_nodes.status import Reporter
 from schemas.clock import SystemClock
 from schemas.errors import SettingsError
@@ -53,12 +52,16 @@ async def serve(
 ) -> None:
     """As :func:`run`, until ``stopping`` is set."""
     loop = asyncio.get_running_loop()
+
+    def changed() -> None:
+        loop.call_soon_threadsafe(on_change)
+
     follower = Follower(
         settings,
         KafkaLog(settings.kafka),
         open_store(settings.store),
         metrics,
-        on_change=lambda: loop.call_soon_threadsafe(on_change),
+        on_change=changed,
     )
     shard = LocalShard(settings, follower, SystemClock(), metrics)
     is_told = False
@@ -118,14 +121,10 @@ async def _stopped(
     runner: web.AppRunner,
     shard: LocalShard,
 ) -> None:
-    if follower.failure is None:
-        follower.advance(NodeEvent.STOP)
+    follower.drain()
     reporting.cancel()
     reporter.close()
     await runner.cleanup()
     await asyncio.to_thread(follower.stop)
     shard.close()
-    if follower.failure is None:
-        if follower.state is not follower.state.STOPPED:
-            follower.advance(NodeEvent.DRAINED)
-        reporter.close()
+    reporter.close()

@@ -134,7 +134,7 @@ def open_replica(
     else:
         log_id = LogId.parse(head.log_id)
         generation = load_generation(store, lane, shard, head)
-    check_positions(bounds, lane, log_id, generation.positions)
+    check_positions(bounds, log_id, generation.positions)
     applier = Applier(generation, lane, builder, metrics, block_rows)
     return Replica(head, log_id, applier, log.reader(generation.positions), metrics)
 

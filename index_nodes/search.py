@@ -111,7 +111,8 @@ def _best_of(view: IndexView, part: Part, passing: Passing, query: Vector, k: in
 
 
 def _scores(part: Part, rows: LocalRows, query: Vector) -> npt.NDArray[np.float64]:
-    return np.round((part.vectors_of(rows) @ query).astype(np.float64), SCORE_DECIMALS)
+    scores: npt.NDArray[np.float64] = (part.vectors_of(rows) @ query).astype(np.float64)
+    return scores.round(SCORE_DECIMALS)
 
 
 def _merged(view: IndexView, found: list[_Candidates], k: int) -> tuple[ShardHit, ...]:
@@ -125,7 +126,7 @@ def _merged(view: IndexView, found: list[_Candidates], k: int) -> tuple[ShardHit
     best = order[np.sort(first)]
     if len(best) > k:
         best = best[scores[best] >= scores[best[k - 1]]]  # ties with the last are decided by key
-    ranked = sorted(((-scores[row], view.keys.key(int(slots[row])).product_id, row) for row in best.tolist()))[:k]
+    ranked = sorted((-scores[row], view.keys.key(int(slots[row])).product_id, row) for row in best.tolist())[:k]
     return tuple(
         hit_of(product_id, view.state(int(slots[row])), float(-score), found[sources[row]].source)
         for score, product_id, row in ranked

@@ -6,23 +6,18 @@ state of a window has a greater revision, and so has the full window over one re
 keep the greatest. Every event comes with a receipt, which is given back when nothing will need the event again.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from schemas.feedback import Click, PositionQuality, Search, SearchQuality, Shown, TrainingPair
+from processors.search_quality import Answered, QualityWindow
+from processors.training_pairs import training_pairs
+from schemas.feedback import Click, Search, SearchQuality, TrainingPair
 
 Receipt = TypeVar("Receipt")
 
-DEFAULT_ARM = "default"
-DWELL_MS_MIN = 5_000
-PAIR_WEIGHTS = {"purchase": 5.0, "add_to_cart": 3.0, "click": 1.0}
-"""Kinds that say "this was what I looked for", best first; a click only after :data:`DWELL_MS_MIN`."""
-REJECTIONS = frozenset({"return", "not_relevant", "report"})
-"""Kinds that take a pair away again."""
-ENGAGEMENTS = frozenset({"click", "add_to_cart", "purchase", "save"})
-"""Kinds after which a search was not abandoned."""
+WINDOWS_MAX = 20_000
+"""Windows whose counts are kept, of all tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +27,8 @@ class Windows:
     Attributes:
         window_us: length of a window.
         lateness_us: a window is finished this long after its last search arrived; a click waits as long for its search.
-        events_max: searches and clicks held; beyond, the oldest windows are finished early.
+        events_max: searches and clicks held; beyond, those of the oldest windows are let go early and only their
+            counts stay, so that a later click on one of them finds no search.
     """
 
     window_us: int = 60_000_000
@@ -60,36 +56,12 @@ class Finished(Generic[Receipt]):
 
 
 @dataclass(slots=True)
-class _Answered:
-    """One search and what was done with its answer: product → kind → the clicks, without repetitions."""
+class _Held(Generic[Receipt]):
+    """A window, and its events while they are kept."""
 
-    search: Search
-    shown: dict[str, Shown]
-    clicks: dict[str, dict[str, set[Click]]] = field(default_factory=dict)
-
-    def take(self, click: Click) -> bool:
-        """Whether the click is new."""
-        clicks = self.clicks.setdefault(click.product_id, {}).setdefault(click.kind, set())
-        is_new = click not in clicks
-        clicks.add(click)
-        return is_new
-
-    def did(self, product_id: str, kind: str) -> bool:
-        return kind in self.clicks.get(product_id, {})
-
-    @property
-    def is_abandoned(self) -> bool:
-        return bool(self.shown) and not any(ENGAGEMENTS & kinds.keys() for kinds in self.clicks.values())
-
-
-@dataclass(slots=True)
-class _Window(Generic[Receipt]):
-    tenant: str
-    start: int
+    window: QualityWindow
     last_search_us: int = 0
-    events: int = 0
-    is_changed: bool = False
-    answered: list[_Answered] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
 
 
@@ -110,8 +82,8 @@ class ClickJoin(Generic[Receipt]):
 
     def __init__(self, windows: Windows) -> None:
         self._rules = windows
-        self._windows: dict[tuple[str, int], _Window[Receipt]] = {}
-        self._of_query: dict[str, tuple[_Answered, _Window[Receipt]]] = {}
+        self._windows: dict[tuple[str, int], _Held[Receipt]] = {}
+        self._of_query: dict[str, tuple[Answered, _Held[Receipt]]] = {}
         self._waiting: dict[str, list[_Waiting[Receipt]]] = {}
         self._finished: Finished[Receipt] = Finished()
         self._held = 0
@@ -128,14 +100,16 @@ class ClickJoin(Generic[Receipt]):
             known[1].receipts.append(receipt)
             return
         start = self._rules.start_of(search.searched_at)
-        window = self._windows.setdefault((search.tenant, start), _Window(search.tenant, start))
-        answered = _Answered(search, {shown.product_id: shown for shown in search.shown})
-        window.answered.append(answered)
-        window.receipts.append(receipt)
-        window.last_search_us = now_us
-        window.events += 1
-        window.is_changed = True
-        self._of_query[search.query_id] = answered, window
+        held = self._windows.get((search.tenant, start))
+        if held is None:
+            held = _Held(QualityWindow(search.tenant, start, self._rules.window_us))
+            self._windows[search.tenant, start] = held
+        answered = Answered(search, {shown.product_id: shown for shown in search.shown})
+        held.answered.append(answered)
+        held.receipts.append(receipt)
+        held.last_search_us = now_us
+        held.window.count_search(answered)
+        self._of_query[search.query_id] = answered, held
         for waiting in self._waiting.pop(search.query_id, []):
             self._join(waiting.click, waiting.receipt)
 
@@ -150,46 +124,48 @@ class ClickJoin(Generic[Receipt]):
     def changed(self) -> list[SearchQuality]:
         """The windows that changed since the last call, as they are now."""
         rows: list[SearchQuality] = []
-        for window in self._windows.values():
-            if window.is_changed:
-                window.is_changed = False
-                rows.extend(_quality(window, self._rules.window_us))
+        for held in self._windows.values():
+            if held.window.is_changed:
+                held.window.is_changed = False
+                rows.extend(held.window.rows())
         return rows
 
     def finish(self, now_us: int) -> Finished[Receipt]:
         """Let go of what is old, and of the oldest where too much is held. Publish :meth:`changed` first."""
         due = now_us - self._rules.lateness_us
-        for key in [key for key, window in self._windows.items() if window.last_search_us <= due]:
-            self._finish_window(key)
+        for key in [key for key, held in self._windows.items() if held.last_search_us <= due]:
+            self._release(self._windows.pop(key))
         for query_id in [query_id for query_id, clicks in self._waiting.items() if clicks[0].since_us <= due]:
             self._give_up(query_id)
+        while len(self._windows) > WINDOWS_MAX:
+            self._release(self._windows.pop(next(iter(self._windows))))
         while self.is_full:
-            if self._windows:
-                self._finish_window(next(iter(self._windows)))
+            oldest = next((held for held in self._windows.values() if held.receipts), None)
+            if oldest is not None:
+                self._release(oldest)
             else:
                 self._give_up(next(iter(self._waiting)))
         finished, self._finished = self._finished, Finished()
         return finished
 
     def _join(self, click: Click, receipt: Receipt) -> None:
-        answered, window = self._of_query[click.query_id]
+        answered, held = self._of_query[click.query_id]
         if click.tenant != answered.search.tenant:
             return self._drop("other-tenant", receipt)
         if click.product_id not in answered.shown:
             return self._drop("not-shown", receipt)
-        window.receipts.append(receipt)
-        if answered.take(click):
-            window.events += 1
-            window.is_changed = True
+        held.receipts.append(receipt)
+        held.window.count_click(answered, click)
         return None
 
-    def _finish_window(self, key: tuple[str, int]) -> None:
-        window = self._windows.pop(key)
-        for answered in window.answered:
+    def _release(self, held: _Held[Receipt]) -> None:
+        """Let go of a window's events; its counts stay as they are."""
+        for answered in held.answered:
             del self._of_query[answered.search.query_id]
-            self._finished.pairs.extend(_pairs(answered))
-        self._finished.receipts.extend(window.receipts)
-        self._held -= len(window.receipts)
+            self._finished.pairs.extend(training_pairs(answered))
+        self._finished.receipts.extend(held.receipts)
+        self._held -= len(held.receipts)
+        held.answered, held.receipts = [], []
 
     def _give_up(self, query_id: str) -> None:
         for waiting in self._waiting.pop(query_id):
@@ -199,85 +175,3 @@ class ClickJoin(Generic[Receipt]):
         self._finished.dropped[reason] += 1
         self._finished.receipts.append(receipt)
         self._held -= 1
-
-
-@dataclass(slots=True)
-class _Tally:
-    """The counts of one arm of one window; positions → [shown, clicks]."""
-
-    searches: int = 0
-    zero_results: int = 0
-    abandoned: int = 0
-    carts: int = 0
-    purchases: int = 0
-    positions: dict[int, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
-
-
-def _quality(window: _Window[Receipt], window_us: int) -> Iterator[SearchQuality]:
-    tallies: dict[str, _Tally] = defaultdict(_Tally)
-    for answered in window.answered:
-        _count(answered, tallies)
-    for arm, tally in sorted(tallies.items()):
-        yield SearchQuality(
-            tenant=window.tenant,
-            arm=arm,
-            window_start=window.start,
-            window_end=window.start + window_us,
-            revision=window.events,
-            searches=tally.searches,
-            zero_results=tally.zero_results,
-            abandoned=tally.abandoned,
-            clicks=sum(clicks for _, clicks in tally.positions.values()),
-            carts=tally.carts,
-            purchases=tally.purchases,
-            positions=tuple(
-                PositionQuality(position, shown, clicks, clicks / shown)
-                for position, (shown, clicks) in sorted(tally.positions.items())
-            ),
-        )
-
-
-def _count(answered: _Answered, tallies: dict[str, _Tally]) -> None:
-    """A search counts once in each arm that had a part in its answer; a product counts in its own arm."""
-    for arm in {shown.arm for shown in answered.shown.values()} or {DEFAULT_ARM}:
-        tallies[arm].searches += 1
-        tallies[arm].zero_results += not answered.shown
-        tallies[arm].abandoned += answered.is_abandoned
-    for product_id, shown in answered.shown.items():
-        tally, position = tallies[shown.arm], tallies[shown.arm].positions[shown.position]
-        position[0] += 1
-        position[1] += answered.did(product_id, "click")
-        tally.carts += answered.did(product_id, "add_to_cart")
-        tally.purchases += answered.did(product_id, "purchase")
-
-
-def _pairs(answered: _Answered) -> Iterator[TrainingPair]:
-    search = answered.search
-    if search.text is None and search.embedding is None:
-        return  # a filter or another product is no query to learn from
-    for product_id, kinds in answered.clicks.items():
-        best = None if REJECTIONS & kinds.keys() else _best(kinds)
-        if best is not None:
-            yield TrainingPair(
-                query_id=search.query_id,
-                tenant=search.tenant,
-                product_id=product_id,
-                kind=best.kind,
-                position=answered.shown[product_id].position,
-                weight=PAIR_WEIGHTS[best.kind],
-                space=search.space,
-                clicked_at=best.clicked_at,
-                text=search.text,
-                embedding=search.embedding,
-            )
-
-
-def _best(kinds: dict[str, set[Click]]) -> Click | None:
-    """The click that says most; the earliest of its kind."""
-    for kind in PAIR_WEIGHTS:
-        convincing = [
-            click for click in kinds.get(kind, ()) if kind != "click" or (click.dwell_ms or 0) >= DWELL_MS_MIN
-        ]
-        if convincing:
-            return min(convincing, key=lambda click: click.clicked_at)
-    return None

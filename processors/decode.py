@@ -1,4 +1,4 @@
-"""From the bytes of a picture to pixels, numbers and thumbnails; hostile bytes cost an error, no more. No torch here."""
+"""From the bytes of a picture to pixels, numbers and thumbnails; hostile bytes cost an error, no more. No torch."""
 
 import io
 import math
@@ -21,7 +21,7 @@ THUMBNAIL_SIZES = (96, 256, 512)
 """Longest side in pixels; smaller pictures are not enlarged."""
 PHASH_BYTES = 8
 Image.init()  # all plug-ins: only some are there before a first picture asks for them
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+_FORMATS = tuple(kind for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF") if kind in Image.OPEN)
 _JPEG_QUALITY = 82
 _WHITE = (255, 255, 255)
 _INTERPOLATION = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -45,7 +45,7 @@ class Crop(msgspec.Struct, frozen=True):
 
 
 class Quality(msgspec.Struct, frozen=True):
-    """How usable a picture looks. ``brightness`` and ``contrast`` 0 to 1, ``sharpness`` 0 upwards, ``flags`` in words."""
+    """How usable a picture looks: ``brightness`` and ``contrast`` 0 to 1, ``sharpness`` from 0, ``flags`` in words."""
 
     brightness: float
     contrast: float

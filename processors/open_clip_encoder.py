@@ -74,10 +74,10 @@ class VectorsOnly:
         self.space = space
 
     def encode_images(self, pictures: Pixels) -> Vector:
-        raise EncoderFailed(f"lane {self.space} has no encoder: it takes vectors, not pictures")
+        raise EncoderFailed(f"lane {self.space} has no encoder: it takes vectors, not {len(pictures)} pictures")
 
     def encode_texts(self, texts: Sequence[str]) -> Vector:
-        raise EncoderFailed(f"lane {self.space} has no encoder: it takes vectors, not text")
+        raise EncoderFailed(f"lane {self.space} has no encoder: it takes vectors, not {len(texts)} texts")
 
 
 class OpenClipEncoder:
@@ -105,7 +105,8 @@ class OpenClipEncoder:
         import torch
 
         size = self.form.size
-        assert pictures.ndim == 4 and pictures.shape[1:] == (size, size, 3) and pictures.dtype == np.uint8
+        assert pictures.shape[1:] == (size, size, 3), pictures.shape
+        assert pictures.dtype == np.uint8, pictures.dtype
         with torch.inference_mode():
             # A copy: pixels from a decoder are read-only, which torch does not have.
             batch = torch.from_numpy(pictures.copy()).to(self._device).permute(0, 3, 1, 2).float()

@@ -7,6 +7,7 @@ import msgspec
 
 from query_api.rank import Ranked
 from schemas.events import Attributes
+from schemas.feedback import SearchQuality
 from schemas.shard import ShardHit, ShardProduct, ShardState
 
 THUMBNAIL_SIZES = (96, 256, 512)
@@ -236,7 +237,7 @@ class Ready(msgspec.Struct, frozen=True):
 class QualityAnswer(msgspec.Struct, frozen=True):
     """Windows of search quality, newest first; see the topic search-quality."""
 
-    windows: list[Any]
+    windows: list[SearchQuality]
 
 
 def thumbnail_path(tenant: str, content_hash: bytes | None, size: int = _THUMBNAIL_SIZE) -> str | None:

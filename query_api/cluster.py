@@ -42,13 +42,9 @@ class Cluster:
         """Take in the identities of topics' logs."""
         self.logs.update(logs)
 
-    async def changed(self, timeout_s: float) -> bool:
-        """Wait for news; False when the time is up."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._changed.wait()
-        except TimeoutError:
-            return False
+    def next_change(self) -> asyncio.Event:
+        """Set at the next news. Take it before you look, and nothing that comes while you look is missed."""
+        return self._changed
 
     def requirement(self, token: ReadToken) -> Requirement:
         """What an answer must have applied, as far as facts say now; raises as :func:`freshness.requirement`."""
@@ -59,13 +55,25 @@ class Cluster:
 
     async def requirement_within(self, token: ReadToken, wait_ms: float) -> Requirement:
         """As :meth:`requirement`, waiting for the facts that cover the token."""
-        deadline = self._clock.monotonic() + wait_ms / 1000
-        while True:
-            found = self.requirement(token)
-            left = deadline - self._clock.monotonic()
-            if found.is_covered or left <= 0 or not await self.changed(left):
-                return found if found.is_covered else self.requirement(token)
+        found = self.requirement(token)
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                while not found.is_covered:
+                    await self._changed.wait()
+                    found = self.requirement(token)
+        except TimeoutError:
+            pass
+        return found
 
     def now(self) -> float:
         """Our monotonic time in seconds, by which nodes are aged."""
         return self._clock.monotonic()
+
+
+async def within(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait for the event; False when the time is up."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from query_api.answers import ShardCount
-from query_api.cluster import Cluster
+from query_api.cluster import Cluster, within
 from query_api.identity import caller_of
 from query_api.keys import CLOSING, PARTS
 from schemas.errors import Backpressure
@@ -57,12 +57,13 @@ async def end_streams(app: web.Application) -> None:
 async def _follow(response: web.StreamResponse, cluster: Cluster, closing: asyncio.Event) -> None:
     last: FreshnessEvent | None = None
     while not closing.is_set():
+        change = cluster.next_change()
         now = event_of(cluster)
         if now != last:
             await response.write(b"event: freshness\ndata: " + msgspec.json.encode(now) + b"\n\n")
             last = now
         await asyncio.sleep(_QUIET_S)
-        if not await cluster.changed(_KEEP_ALIVE_S):
+        if not await within(change, _KEEP_ALIVE_S):
             await response.write(b": still here\n\n")
 
 

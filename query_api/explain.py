@@ -9,13 +9,13 @@ from query_api.identity import Caller
 from query_api.matching import failing_clause, fields_of, in_words, value_of
 from query_api.query_vector import QueryVector
 from query_api.rank import Ranked, rank
-from query_api.search import Retrieved, Searcher
+from query_api.search import RETRIEVED_MAX, Retrieved, Searcher
 from query_api.search_request import Query
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import ShardUnavailable
 from schemas.shard import ShardProduct
 
-DEPTH = 1_000
+DEPTH = RETRIEVED_MAX
 """How far down an exact search is followed; beyond, the position is not told."""
 
 
@@ -87,7 +87,7 @@ def _explanation(walk: _Walk, product_id: str) -> answers.Explanation:
         position=place,
         similarity=_rounded(ranked.hit.similarity if ranked else walk.similarity),
         score=_rounded(ranked.score if ranked else None),
-        stages=ranked.stages if ranked else {},
+        stages={name: round(value, 6) for name, value in ranked.stages.items()} if ranked else {},
         source=ranked.hit.source if ranked else None,
         threshold=walk.threshold,
         best_similarity=_rounded(walk.found[0].hit.similarity if walk.found else None),

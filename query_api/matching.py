@@ -3,7 +3,8 @@
 from schemas.filters import And, AnyOf, Filter, Not, Or, Range, Scalar
 from schemas.shard import ShardHit
 
-_OFFER = ("price", "currency", "stock", "in_stock")
+_BUILT_IN = ("product_id", "title", "price", "currency", "stock", "in_stock")
+"""These hide attributes of the same name."""
 _Value = Scalar | tuple[str, ...] | None
 
 
@@ -31,7 +32,7 @@ def passes(filter_: Filter, hit: ShardHit) -> bool:
 
 def value_of(hit: ShardHit, field: str) -> _Value:
     """The value that a filter on this field sees; None where the product has none."""
-    if field in _OFFER:
+    if field in _BUILT_IN:
         value: _Value = getattr(hit, field)
         return value
     return hit.attributes.get(field)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from schemas.lane import Lane
 from schemas.node_status import NodeStatus
 
-_RANKS = {"SERVING": 0, "CATCHING_UP": 1}
+_RANKS = {"serving": 0, "catching-up": 1, "draining": 2}
 """States in which a node answers, the better first."""
 
 
@@ -63,7 +63,7 @@ class NodeRoutes:
     def is_serving(self, shard: int, now: float) -> bool:
         """Whether a node that has been heard of lately serves the shard."""
         return any(
-            node.status.shard == shard and node.status.state == "SERVING" and now - node.heard_at <= self._age_max_s
+            node.status.shard == shard and node.status.state == "serving" and now - node.heard_at <= self._age_max_s
             for node in self._nodes.values()
         )
 

@@ -8,22 +8,30 @@ from query_api.docs_page import stylesheet
 from schemas.errors import NotFound
 
 FOLDER = Path(__file__).parent / "page"
+# Asked for again each time, and answered with 304 while nothing changed.
+_HEADERS = {"Cache-Control": "no-cache"}
 
 
 def add_pages(app: web.Application, folder: Path = FOLDER) -> None:
-    """Serve ``/``, ``/analytics`` and ``/page/*``."""
-    app.router.add_get("/", _page(folder / "index.html"))
-    app.router.add_get("/analytics", _page(folder / "analytics.html"))
+    """Serve ``/``, ``/analytics`` and ``/page/NAME``."""
+
+    async def index(_: web.Request) -> web.StreamResponse:
+        return _file(folder, "index.html")
+
+    async def analytics(_: web.Request) -> web.StreamResponse:
+        return _file(folder, "analytics.html")
+
+    async def named(request: web.Request) -> web.StreamResponse:
+        return _file(folder, request.match_info["name"])
+
+    app.router.add_get("/", index)
+    app.router.add_get("/analytics", analytics)
+    app.router.add_get("/page/{name}", named)
     app.router.add_get("/docs/docs.css", stylesheet)
-    if folder.is_dir():
-        app.router.add_static("/page", folder)
 
 
-def _page(file: Path):  # type: ignore[no-untyped-def]
-    async def handler(_: web.Request) -> web.StreamResponse:
-        if not file.is_file():  # noqa: ASYNC240 - one stat of a local file
-            raise NotFound(f"this installation has no {file.name}")
-        # Asked for again each time, and answered with 304 while nothing changed.
-        return web.FileResponse(file, headers={"Cache-Control": "no-cache"})
-
-    return handler
+def _file(folder: Path, name: str) -> web.FileResponse:
+    # A name is one plain segment: nothing outside the folder can be named.
+    if Path(name).name != name or name.startswith(".") or not (folder / name).is_file():
+        raise NotFound(f"there is no {name[:100]!r} here")
+    return web.FileResponse(folder / name, headers=_HEADERS)

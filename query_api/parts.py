@@ -14,6 +14,7 @@ from query_api.encoder_client import NoEncoder, QueryEncoder, RemoteEncoder
 from query_api.feedback_out import FeedbackOut, FeedbackThread
 from query_api.freshness import SessionTokens
 from query_api.no_match import Thresholds, load_thresholds
+from query_api.quality import QualityReader
 from query_api.query_vector import QueryVectors
 from query_api.scatter import RoutedShards, Scatter, ShardDirectory
 from query_api.search import Searcher
@@ -50,13 +51,13 @@ class TenantDeclarations(Protocol):
 class QualitySource(Protocol):
     """The newest revision of each window of search quality, newest first."""
 
-    def windows(self, tenant: str) -> Sequence[SearchQuality]: ...
+    def windows(self, tenant: str, limit: int = 60) -> Sequence[SearchQuality]: ...
 
 
 class NoQuality:
     """Nobody reads search-quality here."""
 
-    def windows(self, tenant: str) -> Sequence[SearchQuality]:  # noqa: ARG002
+    def windows(self, tenant: str, limit: int = 60) -> Sequence[SearchQuality]:  # noqa: ARG002
         return ()
 
 
@@ -118,6 +119,9 @@ async def open_parts(
         feedback = FeedbackOut(metrics)
         thread = FeedbackThread(settings.kafka, feedback, metrics)
         stack.push_async_callback(asyncio.to_thread, thread.close)
+        quality = QualityReader(settings.kafka)
+        quality.start()
+        stack.push_async_callback(asyncio.to_thread, quality.stop)
         space = settings.lane.space
         has_encoder = settings.has_encoder
         yield Parts(
@@ -130,6 +134,7 @@ async def open_parts(
             store=store,
             feedback=feedback,
             thresholds=load_thresholds(settings),
+            quality=quality,
             metrics=metrics,
             clock=clock,
             render_metrics=render_metrics,

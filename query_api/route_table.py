@@ -134,6 +134,7 @@ ROUTES: tuple[Route, ...] = (
         routes_operations.search_quality,
         "Click-through by position, zero results, conversion",
         answers.QualityAnswer,
+        parameters=routes_operations.QualityParameters,
     ),
     Route("GET", "/v1/status", routes_operations.status, "Nodes, freshness, products", answers.StatusAnswer),
     Route("GET", "/v1/events", events.events, "The index's freshness as server-sent events", "text/event-stream"),

@@ -1,7 +1,9 @@
 """Routes of operators and analysts: health, readiness, metrics, status, search quality."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
+import msgspec
 from aiohttp import web
 
 from query_api import answers
@@ -9,10 +11,17 @@ from query_api.identity import caller_of
 from query_api.keys import PARTS, SEARCHER, STARTED_AT, answer
 from query_api.parts import Parts
 from query_api.scatter import Answers
+from query_api.search_request import convert_parameters
 from schemas.errors import EncoderUnavailable, ShardUnavailable
 from schemas.shard import ShardLookup, ShardProducts, ShardState
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class QualityParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many windows, newest first."""
+
+    windows: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 60
 
 
 async def healthz(_: web.Request) -> web.Response:
@@ -61,7 +70,8 @@ async def status(request: web.Request) -> web.Response:
 async def search_quality(request: web.Request) -> web.Response:
     """``GET /v1/search-quality``: windows of clicks by position, zero results and conversion."""
     caller = caller_of(request)
-    return answer(answers.QualityAnswer(list(request.app[PARTS].quality.windows(caller.tenant))))
+    limit = convert_parameters(request.query, QualityParameters).windows
+    return answer(answers.QualityAnswer(list(request.app[PARTS].quality.windows(caller.tenant, limit))))
 
 
 async def _states(request: web.Request) -> tuple[Sequence[ShardState], answers.ShardCount]:

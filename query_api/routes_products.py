@@ -14,6 +14,7 @@ from query_api.keys import PARTS, SEARCHER, answer, json_bytes, read_json
 from query_api.parts import Parts
 from query_api.query_vector import QueryVector
 from query_api.scatter import Answers
+from query_api.search import RETRIEVED_MAX
 from query_api.search_request import OffsetBody, Query, convert_parameters, token_of_body
 from query_api.settings import ITEMS_MAX, WAIT_MS_MAX
 from schemas.errors import FreshlensError, InvalidQuery, NotFound
@@ -23,7 +24,6 @@ from schemas.progress import Position, ReadToken
 from schemas.shard import ShardLookup, ShardProducts
 from topics.store import thumbnail_key
 
-_DEPTH_MAX = 1_000
 _IN_FLIGHT = 64
 _NO_VECTOR = QueryVector(None, {})
 _INT64_MAX = 2**63 - 1
@@ -33,7 +33,7 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One page of products, newest first; the first 1,000 can be seen."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    offset: Annotated[int, msgspec.Meta(ge=0, le=_DEPTH_MAX)] = 0
+    offset: Annotated[int, msgspec.Meta(ge=0, le=RETRIEVED_MAX)] = 0
 
 
 class DeleteParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,9 +115,9 @@ async def list_newest(request: web.Request) -> web.Response:
     """``GET /v1/products``: the newest first."""
     caller = caller_of(request)
     page = convert_parameters(request.query, ListParameters)
-    last = min(page.offset + page.limit, _DEPTH_MAX)
+    last = min(page.offset + page.limit, RETRIEVED_MAX)
     # One more than is shown, to know whether there is a next page.
-    wanted = min(last + 1, _DEPTH_MAX)
+    wanted = min(last + 1, RETRIEVED_MAX)
     timeout_ms = request.app[PARTS].settings.timeout_ms
     retrieved = await request.app[SEARCHER].retrieve(
         caller, Query(modality="filter"), _NO_VECTOR, k=wanted, timeout_ms=timeout_ms

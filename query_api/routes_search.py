@@ -15,6 +15,7 @@ from query_api.search_request import (
     Query,
     SearchBody,
     convert_parameters,
+    explained_query,
     query_of_body,
     query_of_picture,
 )
@@ -80,7 +81,7 @@ async def explain(request: web.Request) -> web.Response:
         raise InvalidQuery("product_id is the product to account for")
     caller = caller_of(request)
     product_key(caller.tenant, body.product_id)
-    query = query_of_body(msgspec.structs.replace(body, product_id=None), request.app[PARTS].settings)
+    query = explained_query(body, request.app[PARTS].settings)
     return answer(await Explainer(request.app[SEARCHER]).explain(caller, query, body.product_id))
 
 

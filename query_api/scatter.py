@@ -10,7 +10,7 @@ import structlog
 
 from query_api.cluster import Cluster
 from query_api.shards import RemoteShard
-from schemas.errors import ShardUnavailable
+from schemas.errors import ShardUnavailable, TransientError
 from schemas.identity import ProductKey, partition_of
 from schemas.layout import Layout
 from schemas.shard import Shard, ShardAnswer, ShardLookup, ShardProducts, ShardSearch
@@ -62,7 +62,7 @@ class Scatter:
         """Ask every shard.
 
         Raises:
-            QueryError: a shard refuses the request. ShardUnavailable: not one of them answered.
+            QueryError: a shard refuses the request. ShardUnavailable, DeadlineExceeded: not one of them answered.
         """
 
         async def ask(shard: Shard) -> ShardAnswer:
@@ -95,9 +95,9 @@ class Scatter:
             *(self._ask(shard, question) for shard, question in questions.items()), return_exceptions=True
         )
         answers: list[A] = []
-        last: ShardUnavailable | None = None
+        last: TransientError | None = None
         for outcome in outcomes:
-            if isinstance(outcome, ShardUnavailable):
+            if isinstance(outcome, TransientError):
                 last = outcome
             elif isinstance(outcome, BaseException):
                 raise outcome

@@ -24,6 +24,8 @@ from schemas.metrics import Metrics
 from schemas.progress import ReadToken
 from schemas.shard import ShardAnswer, ShardHit, ShardSearch
 
+RETRIEVED_MAX = 1_000
+"""A shard returns no more."""
 _SESSION_WAIT_MS = 100
 """A session that meets a replica behind the one it saw waits this long for it rather than go back in time."""
 
@@ -101,7 +103,7 @@ class Searcher:
     ) -> Retrieved:
         """The k best hits of all shards; raises QueryError and ShardUnavailable."""
         # One more where the product that was asked about will be taken out.
-        wanted = k + (found.exclude is not None)
+        wanted = min(k + (found.exclude is not None), RETRIEVED_MAX)
         request = ShardSearch(
             lane=self.lane.name,
             layout_id=self.lane.layout.layout_id,

@@ -75,7 +75,7 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ExplainBody(SearchBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A search by picture, text, vector or filter, and in ``product_id`` the product to account for."""
+    """A search by picture, text, vector, filter or nothing, and in ``product_id`` the product to account for."""
 
 
 class RawParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,6 +146,14 @@ def query_of_body(body: SearchBody, settings: ApiSettings) -> Query:
         InvalidQuery, InvalidVector, SpaceMismatch, InvalidProduct: what is wrong with it.
     """
     return _checked(body, image_bytes(body.image), settings)
+
+
+def explained_query(body: ExplainBody, settings: ApiSettings) -> Query:
+    """The search within an ExplainBody; without one, whether the product can be found at all. Raises as above."""
+    asked = msgspec.structs.replace(body, product_id=None)
+    if asked.image is None and asked.vector is None and asked.filter is None and not asked.text:
+        return Query(modality="filter", k=body.k, timeout_ms=body.timeout_ms or settings.timeout_ms)
+    return query_of_body(asked, settings)
 
 
 def query_of_picture(raw: bytes, parameters: Mapping[str, str], settings: ApiSettings) -> Query:

@@ -6,7 +6,7 @@ import aiohttp
 import msgspec
 
 from query_api.problems import error_of
-from schemas.errors import QueryError, ShardUnavailable
+from schemas.errors import DeadlineExceeded, QueryError, ShardUnavailable
 from schemas.shard import ShardAnswer, ShardLookup, ShardProblem, ShardProducts, ShardSearch
 
 _SLACK_S = 0.05
@@ -30,7 +30,7 @@ class RemoteShard:
         self._session = session
 
     async def search(self, request: ShardSearch) -> ShardAnswer:
-        """Raises QueryError for what the node refuses, ShardUnavailable when there is no answer in time."""
+        """Raises QueryError for what the node refuses, ShardUnavailable or DeadlineExceeded without an answer."""
         limit_s = (request.wait_ms + request.timeout_ms) / 1000 + _SLACK_S
         return await self._ask("/shard/search", request, limit_s, _answers)
 
@@ -57,7 +57,7 @@ class RemoteShard:
                 return answers.decode(raw)
             problem = _problems.decode(raw)
         error = error_of(problem.code, problem.message)
-        if isinstance(error, QueryError):
+        if isinstance(error, QueryError | DeadlineExceeded):
             raise error
         raise ShardUnavailable(f"{self.url} refused: {problem.code}: {problem.message}")
 

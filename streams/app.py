@@ -52,7 +52,7 @@ OnBegin = Callable[[Mapping[Place, int]], Awaitable[None]]
 """Told of the partitions that were assigned and the position each begins at, before anything is delivered."""
 
 
-class WorkerApp(faust.App):  # type: ignore[misc]
+class WorkerApp(faust.App):
     """A Faust app whose commits come from ``ledger``. Build it with :func:`worker_app`."""
 
     ledger: AckLedger
@@ -79,6 +79,7 @@ def worker_app(
     metrics: Metrics,
     data: Path,
     slot: int = 0,
+    ledger: AckLedger | None = None,
     buffer_max: int = 256,
     **over: Any,
 ) -> WorkerApp:
@@ -90,12 +91,13 @@ def worker_app(
         metrics: where lost events are reported to.
         data: the data directory.
         slot: which process of its role this is. With the slot as static member a killed worker is back at once.
+        ledger: where deliveries are kept, if somebody else must know it first.
         buffer_max: records Faust may hold in memory beyond those the handlers have taken.
         over: further Faust settings.
     """
     (data / "faust").mkdir(parents=True, exist_ok=True)
     app = WorkerApp(kafka.group(role), **{**_settings(role, kafka, data, slot, buffer_max), **over})
-    app.ledger = AckLedger()
+    app.ledger = ledger if ledger is not None else AckLedger()
     app.logical = {kafka.topic(name): name for name in handlers}
     app.on_begin = []
     app.metrics = metrics
@@ -153,7 +155,7 @@ def _received(app: WorkerApp, events: Sequence[Any]) -> Iterator[Received]:
         yield Received(ticket, source, message.key, message.value)
 
 
-class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         # Both are read when the consumer starts, and Faust has no setting for either.
@@ -162,7 +164,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
 
-class _Consumer(driver.Consumer):  # type: ignore[misc]
+class _Consumer(driver.Consumer):
     app: WorkerApp
 
     def _new_consumer_thread(self) -> _Thread:
@@ -216,5 +218,5 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         )
 
 
-class _Transport(driver.Transport):  # type: ignore[misc]
+class _Transport(driver.Transport):
     Consumer = _Consumer

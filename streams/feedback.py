@@ -7,7 +7,6 @@ does all of it: a window needs every search of its tenant.
 
 import asyncio
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -17,21 +16,20 @@ from processors.clicks import ClickJoin, Finished
 from schemas import framing
 from schemas.clock import Clock, SystemClock
 from schemas.errors import FreshlensError, InvalidRecord, TransientError
-from schemas.events import DeadLetter
 from schemas.feedback import Click, Search
-from schemas.hashing import HASH_BYTES
 from schemas.metrics import Metrics
 from streams.app import Received, WorkerApp, worker_app
+from streams.dead_letters import DeadLetters
 from streams.ledger import Ticket
 from streams.outbox import Outbox
 from streams.serving import check_topics, serve
 from streams.settings import StreamsSettings
 from topics.declarations import CLICKS, DEAD_LETTERS, SEARCH_QUALITY, SEARCHES, TRAINING_PAIRS
 from topics.registry import open_registry
+from topics.store import open_store
 
 ROLE = "feedback"
 _RETRY_S = 1.0
-_UNSENT_MAX = 100
 _log = structlog.get_logger()
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -51,6 +49,8 @@ class FeedbackWorker:
         self._clock = clock or SystemClock()
         self._join: ClickJoin[Ticket] = ClickJoin(settings.quality.windows)
         self._outbox = Outbox(settings.kafka)
+        store = open_store(settings.store)
+        self._letters = DeadLetters(settings.kafka, self._outbox, store, self._clock, metrics)
         self._registry = open_registry(settings.kafka)
         self._unsent: list[_Outgoing] = []
         self._due: list[Ticket] = []
@@ -82,17 +82,17 @@ class FeedbackWorker:
         search = await self._decoded(received, framing.SEARCHES, Search)
         if search is not None:
             self._join.add_search(search, received.ticket, self._clock.now_us())
-        await self._make_room()
+            await self._make_room()
 
     async def _take_click(self, received: Received) -> None:
         click = await self._decoded(received, framing.CLICKS, Click)
         if click is not None:
             self._join.add_click(click, received.ticket, self._clock.now_us())
-        await self._make_room()
+            await self._make_room()
 
     async def _make_room(self) -> None:
         """Hold back the next record while too much is held."""
-        if self._join.is_full or len(self._unsent) >= _UNSENT_MAX:
+        if self._join.is_full:
             await self.publish()
 
     async def _decoded(self, received: Received, codec: framing.Codec, into: type[_T]) -> _T | None:
@@ -104,25 +104,22 @@ class FeedbackWorker:
                     return codec.decode(raw, into)
                 return await asyncio.to_thread(codec.decode, raw, into, self._registry)
             except InvalidRecord as error:
-                self._unsent.append(_Outgoing(DEAD_LETTERS, received.key, self._dead_letter(received, error)))
-                self._due.append(received.ticket)
+                await self._bury(received, error)
                 return None
             except TransientError as error:
                 _log.warning("a record waits for the schema registry", reason=error.message)
                 await asyncio.sleep(_RETRY_S)
 
-    def _dead_letter(self, received: Received, error: InvalidRecord) -> DeadLetter:
-        self._metrics.count("freshlens_dead_letters_total", topic=received.source.topic, code=error.code)
-        return DeadLetter(
-            code=error.code,
-            reason=error.message[:2000],
-            source=received.source,
-            key=received.key,
-            value=received.value,
-            value_hash=blake2b(received.value or b"", digest_size=HASH_BYTES).digest(),
-            attempts=1,
-            failed_at=self._clock.now_us(),
-        )
+    async def _bury(self, received: Received, invalid: InvalidRecord) -> None:
+        while True:
+            try:
+                await self._letters.send(received.key, received.value, received.source, invalid)
+            except (OSError, FreshlensError) as error:
+                _log.warning("a dead letter is sent again later", reason=str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._due.append(received.ticket)
+                return
 
     def _let_go(self, finished: Finished[Ticket]) -> None:
         self._due.extend(finished.receipts)
@@ -152,7 +149,7 @@ class FeedbackWorker:
 
     async def _encoded(self, topic: str, value: msgspec.Struct) -> bytes:
         codec = framing.CODECS[topic]
-        if self._registry is None or topic == DEAD_LETTERS:  # recovery never needs a registry
+        if self._registry is None:
             return codec.encode(value)
         subject = f"{self._kafka.topic(topic)}-value"
         return codec.encode_confluent(value, await asyncio.to_thread(self._registry.id_of, subject, codec.schema))

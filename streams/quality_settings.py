@@ -17,7 +17,7 @@ class QualitySettings:
     """
 
     windows: Windows = field(default_factory=Windows)
-    publish_every_s: float = 5.0
+    publish_every_s: float = 2.0
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "QualitySettings":

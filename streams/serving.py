@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -61,7 +62,7 @@ async def _life(app: WorkerApp, starting: "asyncio.Future[None]", on_ready: Call
     await ended
 
 
-async def _stop(app: WorkerApp, *futures: "asyncio.Future[object]") -> None:
+async def _stop(app: WorkerApp, *futures: "asyncio.Future[Any]") -> None:
     try:
         await asyncio.wait_for(app.stop(), STOP_TIMEOUT_S)
     except TimeoutError:

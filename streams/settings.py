@@ -32,7 +32,7 @@ class StreamsSettings:
     encoder: str = "bundled"
     epoch: int = 0
     slot: int = 0
-    fetch: FetchPolicy = FetchPolicy()
+    fetch: FetchPolicy = field(default_factory=FetchPolicy)
     quality: QualitySettings = field(default_factory=QualitySettings)
 
     @staticmethod

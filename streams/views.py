@@ -58,9 +58,7 @@ class ViewMaker:
         Raises:
             OSError: the store cannot be written. Try again.
         """
-        made = await asyncio.gather(
-            *(self._made(tenant, view, timeout_s) for view in planned), return_exceptions=True
-        )
+        made = await asyncio.gather(*(self._made(tenant, view, timeout_s) for view in planned), return_exceptions=True)
         for outcome in made:
             if isinstance(outcome, BaseException) and not isinstance(outcome, InvalidRecord | ImageSourceUnavailable):
                 raise outcome

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from freshlens.catalogue import CATEGORIES
-from training.augment import DRAWN, PHOTO, STUDIO, Strength, augmented
+from training.augment import DRAWN, PHOTO, STUDIO, WORN, Strength, augmented
 from training.pack import Clothing, Drawn, Grocery, Photos
 from training.texts import clothing_text, drawn_text, grocery_text
 
@@ -62,7 +62,7 @@ class Batches:
         shots = self._drawn.phone[shown, self.rng.integers(0, self._drawn.phone.shape[1], len(shown))]
         images = torch.cat([
             grocery,
-            self._augmented(self._clothing.train.images[worn], PHOTO),
+            self._augmented(self._clothing.train.images[worn], WORN),
             self._augmented(self._drawn.studio[shown], DRAWN),
             self._augmented(shots, DRAWN),
         ])  # fmt: skip

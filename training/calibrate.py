@@ -42,14 +42,18 @@ def thresholds(encoder: Encodes, grocery: Grocery, drawn: Drawn) -> dict[str, di
     The catalogue is about 2,000 drawn products and the 81 groceries. Foreign pictures are noise, blank ones and
     backgrounds without a product; foreign texts name what no shop here sells.
     """
-    listed = np.union1d(np.arange(_OTHERS), drawn.photographed)
+    others = np.arange(min(_OTHERS, len(drawn.products)))
+    listed = np.union1d(others, drawn.photographed)
     catalogue = np.concatenate([encoder.images(drawn.studio[listed]), encoder.images(grocery.studio)])
 
     def best(vectors: Any) -> NDArray[np.float64]:
-        return (vectors @ catalogue.T).max(axis=1).astype(np.float64)
+        nearest: NDArray[np.float64] = (vectors @ catalogue.T).max(axis=1).astype(np.float64)
+        return nearest
 
     photos = np.concatenate([best(encoder.images(drawn.phone[:, 0])), best(encoder.images(grocery.val.images))])
-    titles = [drawn.products[number].title for number in drawn.photographed[:500]] + [title for title, _, _ in grocery.texts]
+    titles = [drawn.products[number].title for number in drawn.photographed[:500]] + [
+        title for title, _, _ in grocery.texts
+    ]
     return {
         "image": _threshold(photos, best(encoder.images(foreign_pictures(300)))),
         "text": _threshold(best(encoder.texts(titles)), best(encoder.texts(list(UNRELATED_TEXTS)))),

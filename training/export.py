@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ import open_clip
 import torch
 import torch.nn.functional as fn
 from safetensors.torch import save_file
-from torch import nn
 
 from training.baseline import histogram_vectors
 from training.calibrate import thresholds
@@ -52,10 +52,11 @@ def write_model(checkpoint: Path, texts: list[str], out: Path) -> None:
         name: value.half().contiguous() if value.is_floating_point() else value for name, value in weights.items()
     }
     save_file(halves, out / "open_clip_model.safetensors")
+    (out / "open_clip_model.safetensors").chmod(0o644)
     shutil.copy(CONFIG / "open_clip_config.json", out)
 
 
-def load_model(folder: Path) -> tuple[nn.Module, Any]:
+def load_model(folder: Path) -> tuple[Any, Any]:
     """The model in eval mode and its tokenizer, from an open_clip folder."""
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     return model.eval(), open_clip.get_tokenizer(f"local-dir:{folder}")
@@ -75,7 +76,7 @@ class Encoder:
     def texts(self, texts: list[str]) -> Any:
         """Texts to (n, 256)."""
         with torch.inference_mode():
-            rows = [fn.normalize(self._model.encode_text(self._tokenizer(part)), dim=-1) for part in _parts(texts)]  # type: ignore[operator]
+            rows = [fn.normalize(self._model.encode_text(self._tokenizer(part)), dim=-1) for part in _parts(texts)]
         return torch.cat(rows).numpy()
 
 
@@ -100,6 +101,18 @@ def figures(encoder: Encoder, datasets: Path, drawn: Drawn) -> dict[str, dict[st
     return table
 
 
+def unseen_products(count: int, cache: Path) -> Drawn:
+    """Drawn products that training has not seen, every 20th photographed; kept in `cache` after the first time."""
+    if cache.exists():
+        with cache.open("rb") as file:
+            cached: Drawn = pickle.load(file)  # written by the lines below
+            return cached
+    drawn = draw_products(count, _UNSEEN_SEED, 1, photograph_every=20)
+    with cache.open("wb") as file:
+        pickle.dump(drawn, file, 4)
+    return drawn
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,12 +125,15 @@ def main() -> None:
     data = load_data(given.datasets, 0, given.run / "pack.pkl")
     write_model(given.run / "checkpoint.pt", all_words(data), given.out)
     encoder = Encoder(given.out)
-    drawn = draw_products(given.drawn_products, _UNSEEN_SEED, 1, photograph_every=20)
+    drawn = unseen_products(given.drawn_products, given.run / "unseen.pkl")
     measured = figures(encoder, given.datasets, drawn)
-    (given.out / "figures.json").write_text(json.dumps(measured, indent=1) + "\n")
     levels = thresholds(encoder, data[0], drawn)
-    (given.out / "thresholds.json").write_text(json.dumps(levels, indent=1) + "\n")
-    print(json.dumps({**measured, **levels}, indent=1))
+    (given.out / "thresholds.json").write_text(
+        json.dumps({modality: level["cosine_min"] for modality, level in levels.items()}, indent=1) + "\n"
+    )
+    everything = json.dumps({**measured, "no_match": levels}, indent=1)
+    (given.out / "figures.json").write_text(everything + "\n")
+    print(everything)
 
 
 if __name__ == "__main__":

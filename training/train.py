@@ -12,6 +12,7 @@ import math
 import pickle
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ from training.pack import Clothing, Drawn, Grocery, draw_products, load_clothing
 
 CONFIG = Path(__file__).parent
 DRAWN_SEED = 1001
+SERVED_PIXELS = 128
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that decides the result, and how often the run is looked at."""
 
-    steps: int = 1_700
+    steps: int = 800
     pixels: int = 96
     drawn_products: int = 6_000
     learning_rate: float = 2e-3
@@ -42,7 +44,7 @@ class Settings:
     average_decay: float = 0.995
     seed: int = 1
     threads: int = 1
-    look_every_steps: int = 100
+    look_every_steps: int = 50
 
 
 class Run:
@@ -66,7 +68,8 @@ class Run:
 
     def _groups(self) -> list[dict[str, Any]]:
         modules = nn.ModuleList([self.model, self.groceries, self.clothes])
-        decayed, free = [], []
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
         for name, parameter in modules.named_parameters():
             plain_one = parameter.ndim < 2 or "embedding" in name or "points" in name
             (free if plain_one else decayed).append(parameter)
@@ -100,7 +103,7 @@ class Run:
         scale = self.model.logit_scale.exp().clamp(max=50)
         losses: dict[str, Tensor] = {
             "grocery": self.groceries(grocery, batch.grocery_labels),
-            "clothing": 0.6 * self.clothes(clothing, batch.clothing_labels),
+            "clothing": self.clothes(clothing, batch.clothing_labels),
             "views": 0.6 * view_loss(studio, phone),
             "texts": 0.4 * text_loss(images, texts, batch.belongs, scale),
         }
@@ -118,14 +121,14 @@ def _learning_rate(settings: Settings, step: int) -> float:
     return settings.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / settings.steps))))
 
 
-def embed_images(model: nn.Module, images: Any, pixels: int) -> Any:
+def embed_images(model: Any, images: Any, pixels: int) -> Any:
     """(n, s, s, 3) uint8 to (n, 256) float32 of unit norm, in eval mode."""
     model.eval()
     with torch.inference_mode():
         parts = [
             fn.normalize(model.encode_image(plain(images[i : i + 64], pixels)), dim=-1)
             for i in range(0, len(images), 64)
-        ]  # type: ignore[operator]
+        ]
     return torch.cat(parts).float().numpy()
 
 
@@ -139,8 +142,7 @@ def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
         for name, loss in run.learn(batches).items():
             sums[name] = sums.get(name, 0.0) + loss / settings.look_every_steps
         if run.step % settings.look_every_steps == 0 or run.step == settings.steps:
-            averaged = run.average.module
-            figures = quick_figures(lambda images, model=averaged: embed_images(model, images, 128), data[0], data[1])
+            figures = quick_figures(partial(embed_images, run.average.module, pixels=SERVED_PIXELS), data[0], data[1])
             seconds = (time.monotonic() - started) / settings.look_every_steps
             run.curves.append({"step": run.step, "seconds_per_step": seconds, **sums, **figures})
             print(json.dumps({k: round(v, 4) for k, v in run.curves[-1].items()}), flush=True)
@@ -154,7 +156,8 @@ def load_data(datasets: Path, drawn_products: int, cache: Path) -> tuple[Grocery
     """All training pictures, kept in `cache` after the first time."""
     if cache.exists():
         with cache.open("rb") as file:
-            return pickle.load(file)  # written by the lines below
+            cached: tuple[Grocery, Clothing, Drawn] = pickle.load(file)  # written by the lines below
+            return cached
     data = load_grocery(datasets), load_clothing(datasets), draw_products(drawn_products, DRAWN_SEED)
     with cache.open("wb") as file:
         pickle.dump(data, file, 4)

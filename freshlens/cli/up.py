@@ -63,14 +63,16 @@ def _run(context: Context, host: str, port: int, kafka_port: int, *, demo: bool,
 
     async def run() -> None:
         launcher = Launcher(settings, _say)
-        await launcher.start()
+        if not await launcher.start():
+            return
         try:
             if demo and not settings.encoder.startswith("none:"):
                 await launcher.or_stopped(Demo(context, launcher.url, _say).run(with_search=with_search))
             if with_search and environ.get("DEMO_EXIT") == "1":
                 launcher.request_stop()
+            await launcher.until_stopped()
         finally:
-            await launcher.run_until_stopped() if sys.exception() is None else await launcher.stop()
+            await launcher.stop()
 
     asyncio.run(run())
 

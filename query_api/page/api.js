@@ -9,6 +9,8 @@ export class ApiError extends Error {
   }
 }
 
+const RETRY_AFTER_MS = [250, 750];
+
 async function problemOf(response) {
   const problem = await response.json().catch(() => ({}));
   const message = problem.detail ?? problem.message ?? problem.title ?? `The server answered ${response.status}.`;
@@ -49,7 +51,16 @@ export class Api {
     return answerOf(fetch(this.address(path), { method: "POST", headers, body: JSON.stringify(body), ...options }));
   }
 
-  search(body, signal) {
+  /** A search is tried again when the server says that it cannot answer just now. */
+  async search(body, signal) {
+    for (const pause of RETRY_AFTER_MS) {
+      try {
+        return await this.post("/v1/search", body, { signal });
+      } catch (error) {
+        if (error.status !== 503) throw error;
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+    }
     return this.post("/v1/search", body, { signal });
   }
 

@@ -31,9 +31,9 @@ const adding = new AddProduct({ api: () => api, categories: () => [...filters.se
 const statusBar = new StatusBar(() => api);
 const trail = new Trail({ back: restore });
 
-/** Changes the query, remembers it for the back button, and runs it. */
+/** Changes the query, remembers it for the back button, and runs it. Words typed but not yet sent count, too. */
 function ask(change) {
-  query = { ...query, ...change, choice: structuredClone(filters.choice) };
+  query = { ...query, text: byId("text").value.trim(), ...change, choice: structuredClone(filters.choice) };
   trail.add(query, api.tenant);
   return run();
 }
@@ -121,7 +121,7 @@ function drawQuery() {
   const { photo, like, text } = query;
   const asked = isVisual(query) || text || filters.count > 0;
   document.body.classList.toggle("asked", Boolean(asked));
-  byId("text").value = text;
+  if (byId("text").value.trim() !== text) byId("text").value = text;
   byId("photo").classList.toggle("filled", Boolean(photo));
   for (const id of ["stage", "stage-tools", "crop-help"]) byId(id).hidden = !photo;
   if (photo) crop.show(photo.url, query.crop);
@@ -231,9 +231,9 @@ function useTenant(tenant, first = NOTHING) {
 function listen() {
   byId("search-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    ask({ text: byId("text").value.trim(), k: RESULTS_FIRST });
+    ask({ k: RESULTS_FIRST });
   });
-  byId("text").addEventListener("search", () => byId("text").value === "" && query.text && ask({ text: "" }));
+  byId("text").addEventListener("search", () => byId("text").value === "" && query.text && ask({}));
   for (const id of ["pick", "pick-in-bar", "photo-replace"]) byId(id).addEventListener("click", () => byId("file").click());
   byId("shoot").addEventListener("click", () => byId("camera-file").click());
   byId("photo-remove").addEventListener("click", () => (ask({ photo: null, crop: WHOLE }), byId("pick").focus()));

@@ -16,7 +16,7 @@ export async function firstTenant() {
 
 /** Draws the switch; `changed(tenant)` is called when another one is chosen, which is then remembered. */
 export function drawTenants(container, current, changed) {
-  const names = OFFERED.includes(current) ? OFFERED : [...OFFERED, current];
+  const names = OFFERED.includes(current) ? OFFERED : [current, ...OFFERED];
   const choose = (name) => {
     memory.set("tenant", name);
     changed(name);

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from aiohttp import web
+from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from freshlens.catalogue import as_json, draw, product
@@ -30,13 +32,16 @@ _RASTER = 10
 _COLOURS = ("red", "green", "blue", "yellow", "orange", "purple", "black", "white")
 
 
+Vector = NDArray[np.float32]
+
+
 @dataclass
 class Stored:
     """One product, from when on it is (or is no longer) searchable."""
 
     line: dict[str, Any]
     picture: Image.Image | None
-    vector: np.ndarray | None
+    vector: Vector | None
     version: int
     changes_at: float
     is_deleted: bool = False
@@ -57,14 +62,19 @@ class Fake:
 FAKE = web.AppKey("fake", Fake)
 
 
-def vector_of(picture: Image.Image) -> np.ndarray:
+def vector_of(picture: Image.Image) -> Vector:
     """The colours on a raster, without their mean, of unit norm."""
     small = np.asarray(picture.convert("RGB").resize((_RASTER, _RASTER), Image.Resampling.BOX), np.float32)
     vector = (small - small.mean()).ravel()
-    return vector / (np.linalg.norm(vector) + 1e-6)
+    return unit(vector)
 
 
-def text_vector(text: str) -> np.ndarray | None:
+def unit(vector: Vector) -> Vector:
+    length = float(np.linalg.norm(vector)) + 1e-6
+    return (vector / length).astype(np.float32)
+
+
+def text_vector(text: str) -> Vector | None:
     """The colour that a text names, in the middle of the raster."""
     named = [word for word in text.lower().split() if word in _COLOURS]
     if not named:
@@ -90,7 +100,9 @@ def passes(filter_: Filter | None, line: dict[str, Any]) -> bool:
         case Range(name, gte, gt, lte, lt):
             value = line.get(name)
             bounds = ((gte, "__ge__"), (gt, "__gt__"), (lte, "__le__"), (lt, "__lt__"))
-            return value is not None and all(getattr(float(value), how)(bound) for bound, how in bounds if bound is not None)
+            return value is not None and all(
+                getattr(float(value), how)(bound) for bound, how in bounds if bound is not None
+            )
     return False
 
 
@@ -108,7 +120,11 @@ def store(fake: Fake, tenant: str, line: dict[str, Any], picture: Image.Image | 
 
 def shown(stored: Stored, tenant: str) -> dict[str, Any]:
     """A product as answers carry it."""
-    attributes = {name: value for name, value in stored.line.items() if name not in (*_OFFER, "product_id", "title", "description", "image")}
+    attributes = {
+        name: value
+        for name, value in stored.line.items()
+        if name not in (*_OFFER, "product_id", "title", "description", "image")
+    }
     offer = {name: stored.line.get(name) for name in _OFFER}
     picture = hashlib.sha1(stored.line["product_id"].encode()).hexdigest()
     return {
@@ -145,24 +161,33 @@ async def search(request: web.Request) -> web.Response:
     except Exception as error:
         return problem(getattr(error, "status", 400), getattr(error, "code", "invalid-query"), str(error))
     found = [stored for stored in visible(fake, tenant) if passes(filter_, stored.line)]
-    scored = [(score_of(query, stored), stored) for stored in found if stored.line["product_id"] != body.get("product_id")]
+    scored = [
+        (score_of(query, stored), stored) for stored in found if stored.line["product_id"] != body.get("product_id")
+    ]
     scored = [(score, stored) for score, stored in scored if query is None or score >= SIMILAR_ENOUGH]
     scored.sort(key=lambda pair: -pair[0])
     return web.json_response(answer(fake, tenant, scored[: body.get("k", 10)], len(found), body))
 
 
-def score_of(query: np.ndarray | None, stored: Stored) -> float:
+def score_of(query: Vector | None, stored: Stored) -> float:
     return 0.0 if query is None or stored.vector is None else float(query @ stored.vector)
 
 
-def query_vector(fake: Fake, tenant: str, body: dict[str, Any]) -> np.ndarray | None:
+def query_vector(fake: Fake, tenant: str, body: dict[str, Any]) -> Vector | None:
     """The vector that is searched for; None for a filter alone."""
     parts = []
     if body.get("image"):
         picture = Image.open(io.BytesIO(base64.b64decode(body["image"]["base64"]))).convert("RGB")
         if crop := body.get("crop"):
             x, y, w, h = crop
-            picture = picture.crop((int(x * picture.width), int(y * picture.height), int((x + w) * picture.width), int((y + h) * picture.height)))
+            picture = picture.crop(
+                (
+                    int(x * picture.width),
+                    int(y * picture.height),
+                    int((x + w) * picture.width),
+                    int((y + h) * picture.height),
+                )
+            )
         parts.append(vector_of(picture))
     if body.get("product_id"):
         vector = fake.tenants[tenant][body["product_id"]].vector
@@ -173,14 +198,21 @@ def query_vector(fake: Fake, tenant: str, body: dict[str, Any]) -> np.ndarray | 
         parts.append(np.zeros(3 * _RASTER**2, np.float32) if words is None else words)
     if not parts:
         return None
-    total = np.sum(parts, axis=0)
-    return total / (np.linalg.norm(total) + 1e-6)
+    return unit(np.sum(parts, axis=0))
 
 
-def answer(fake: Fake, tenant: str, scored: Iterable[tuple[float, Stored]], total: int, body: dict[str, Any]) -> dict[str, Any]:
+def answer(
+    fake: Fake, tenant: str, scored: Iterable[tuple[float, Stored]], total: int, body: dict[str, Any]
+) -> dict[str, Any]:
     fake.queries += 1
     results = [
-        {**shown(stored, tenant), "score": round(score, 4), "similarity": round(score, 4), "position": at, "source": "tail" if at % 3 == 0 else "main"}
+        {
+            **shown(stored, tenant),
+            "score": round(score, 4),
+            "similarity": round(score, 4),
+            "position": at,
+            "source": "tail" if at % 3 == 0 else "main",
+        }
         for at, (score, stored) in enumerate(scored, start=1)
     ]
     is_partial = body.get("text") == "red partial"
@@ -214,7 +246,9 @@ async def publish(request: web.Request) -> web.Response:
             return problem(400, "undecodable-image", "the bytes are no picture we can read")
         store(fake, tenant, line, picture, SEARCHABLE_AFTER_S)
     items = [{"index": at, "status": "accepted", "product_id": line["product_id"]} for at, line in enumerate(lines)]
-    return web.json_response({"accepted": len(lines), "rejected": 0, "read_token": "published", "items": items}, status=202)
+    return web.json_response(
+        {"accepted": len(lines), "rejected": 0, "read_token": "published", "items": items}, status=202
+    )
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -228,7 +262,10 @@ async def delete(request: web.Request) -> web.Response:
 async def thumbnail(request: web.Request) -> web.Response:
     size = int(request.query.get("size", 256))
     for stored in request.app[FAKE].tenants.get(request.query.get("tenant", "default"), {}).values():
-        if stored.picture and hashlib.sha1(stored.line["product_id"].encode()).hexdigest() == request.match_info["hash"]:
+        if (
+            stored.picture
+            and hashlib.sha1(stored.line["product_id"].encode()).hexdigest() == request.match_info["hash"]
+        ):
             small = stored.picture.copy()
             small.thumbnail((size, size))
             buffer = io.BytesIO()
@@ -244,7 +281,9 @@ async def feedback(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     products = len(visible(request.app[FAKE], tenant_of(request)))
-    return web.json_response({"products": products, "lag_ms": 12, "freshness": freshness(), "shards": {"answered": 1, "total": 1}})
+    return web.json_response(
+        {"products": products, "lag_ms": 12, "freshness": freshness(), "shards": {"answered": 1, "total": 1}}
+    )
 
 
 async def quality(request: web.Request) -> web.Response:
@@ -258,12 +297,16 @@ async def quality(request: web.Request) -> web.Response:
 
 def window(start: int, length: int, at: int) -> dict[str, Any]:
     searches = 40 + int(18 * np.sin(at / 5)) + at * 7 % 13
-    positions = [{"position": p, "shown": searches, "clicks": int(searches * 0.22 / p**1.1), "ctr": 0.0} for p in range(1, 13)]
+    positions = [
+        {"position": p, "shown": searches, "clicks": int(searches * 0.22 / p**1.1), "ctr": 0.0} for p in range(1, 13)
+    ]
     positions = [{**each, "ctr": each["clicks"] / searches} for each in positions]
     return {
         "tenant": "demo", "arm": "default", "window_start": start, "window_end": start + length, "revision": 1,
         "searches": searches, "zero_results": at * 5 % 4, "abandoned": searches // 3,
-        "clicks": sum(each["clicks"] for each in positions), "carts": searches // 8, "purchases": searches // 21, "positions": positions,
+        "clicks": sum(each["clicks"] for each in positions),
+        "carts": searches // 8, "purchases": searches // 21,
+        "positions": positions,
     }  # fmt: skip
 
 
@@ -309,7 +352,8 @@ async def serve(port: int, products: int) -> None:
     site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     host, bound = runner.addresses[0][:2]
-    print(f"search http://{host}:{bound}/\nready", flush=True)
+    sys.stdout.write(f"search http://{host}:{bound}/\nready\n")
+    sys.stdout.flush()
     await asyncio.Event().wait()
 
 

@@ -1,17 +1,20 @@
 """Searches and clicks become windows of search quality; all three leave as Parquet that DuckDB reads."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import duckdb
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
@@ -19,8 +22,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from freshlens.cli.export import export_command
 from query_api.quality import QualityReader
 from schemas import framing
+from schemas.errors import LogChanged
 from schemas.events import DeadLetter
-from schemas.feedback import Click, Search, SearchQuality, Shown, TrainingPair
+from schemas.feedback import Click, PositionQuality, Search, SearchQuality, Shown, TrainingPair
 from topics import administration, clients
 from topics.settings import KafkaSettings
 
@@ -33,6 +37,7 @@ from streams import feedback
 from streams.settings import StreamsSettings
 feedback.run(StreamsSettings.from_env(os.environ), NullMetrics(), lambda: print("ready", flush=True))
 """
+PAGE = Path(__file__).parents[2] / "docs" / "feedback.md"
 T = TypeVar("T")
 
 
@@ -47,13 +52,17 @@ def click(number: int, product_id: str = "p1", **over: object) -> Click:
     return msgspec.structs.replace(plain, **over)
 
 
-def publish(kafka: KafkaSettings, *values: Search | Click | bytes) -> None:
+def publish(kafka: KafkaSettings, *values: Search | Click | SearchQuality | bytes) -> None:
+    topics = {Search: "searches", Click: "clicks", SearchQuality: "search-quality"}
     producer = clients.producer(kafka)
     for value in values:
-        name = "searches" if isinstance(value, Search) else "clicks"
-        raw = value if isinstance(value, bytes) else framing.CODECS[name].encode(value)
-        key = b"garbage" if isinstance(value, bytes) else value.query_id.encode()
-        producer.produce(kafka.topic(name), raw, key)
+        if isinstance(value, bytes):
+            producer.produce(kafka.topic("clicks"), value, b"garbage")
+        else:
+            name = topics[type(value)]
+            producer.produce(
+                kafka.topic(name), framing.CODECS[name].encode(value), getattr(value, "query_id", "window")
+            )
     assert producer.flush(20) == 0
 
 
@@ -107,7 +116,8 @@ def eventually(question: Callable[[], T], is_answer: Callable[[T], bool], timeou
 def committed(kafka: KafkaSettings) -> int:
     """How many records of both topics the worker has acknowledged."""
     request = ConsumerGroupTopicPartitions(kafka.group("feedback"))
-    (future,) = clients.admin(kafka).list_consumer_group_offsets([request]).values()
+    admin = clients.admin(kafka)  # kept until the answer is there
+    (future,) = admin.list_consumer_group_offsets([request]).values()
     return sum(max(0, each.offset) for each in future.result().topic_partitions)
 
 
@@ -158,3 +168,74 @@ def test_finished_windows_are_acknowledged_and_leave_training_pairs(
     )  # fmt: skip
     newest = max(quality(kafka_settings), key=lambda row: row.revision)
     assert (newest.searches, newest.clicks, newest.carts) == (2, 2, 1)
+
+
+@dataclass(frozen=True)
+class CommandContext:
+    """What the export command asks of the context of the main command."""
+
+    settings: KafkaSettings
+
+    def kafka(self) -> KafkaSettings:
+        return self.settings
+
+
+def exported(kafka: KafkaSettings, name: str, folder: Path) -> str:
+    arguments = [name, "--to", str(folder)]
+    done = CliRunner().invoke(export_command, arguments, obj=CommandContext(kafka), catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_exports_are_read_by_duckdb_and_go_on_where_they_stopped(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    assert "nothing new" in exported(kafka_settings, "clicks", tmp_path)
+    publish(kafka_settings, search(1, embedding=b"\x00\x3c"), click(1, dwell_ms=7), b"garbage")
+    assert "1 rows" in exported(kafka_settings, "searches", tmp_path)
+    first = exported(kafka_settings, "clicks", tmp_path)
+    assert "1 rows" in first
+    assert "1 records are not readable" in first
+    assert "nothing new" in exported(kafka_settings, "clicks", tmp_path)
+    publish(kafka_settings, click(1, "p2"), click(2, "p3"))
+    assert "2 rows" in exported(kafka_settings, "clicks", tmp_path)
+
+    duck = duckdb.connect()
+    clicks = duck.execute(
+        f"SELECT query_id, product_id, position, kind, epoch_us(clicked_at), dwell_ms, session "
+        f"FROM '{tmp_path}/clicks-*.parquet' ORDER BY query_id, product_id"
+    ).fetchall()
+    at = START + 10 * SECOND
+    assert clicks == [
+        ("q1", "p1", 1, "click", at, 7, None),
+        ("q1", "p2", 2, "click", at, None, None),
+        ("q2", "p3", 3, "click", at, None, None),
+    ]
+    shown = duck.execute(
+        f"SELECT s.product_id, s.position, s.arm, embedding, timings_ms['total'] "
+        f"FROM (SELECT unnest(shown) AS s, embedding, timings_ms FROM '{tmp_path}/searches-*.parquet') ORDER BY 2"
+    ).fetchall()
+    assert shown == [(f"p{at}", at, "default", b"\x00\x3c", 4.5) for at in (1, 2, 3)]
+
+
+def test_the_queries_of_the_page_for_analysts_run_as_printed(
+    kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_position, carts = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    early = SearchQuality("shop", "default", START, START + 60, 1, 1, 0, 0, 0, 0, 0, (PositionQuality(1, 2, 0, 0.0),))
+    late = msgspec.structs.replace(early, revision=2, positions=(PositionQuality(1, 4, 1, 0.25),))
+    other = msgspec.structs.replace(late, window_start=START + 60, revision=1)
+    publish(kafka_settings, late, early, other, search(1), click(1, "p2", kind="add_to_cart"))
+    for name in ("searches", "clicks", "search-quality"):
+        exported(kafka_settings, name, tmp_path / "exports")
+    monkeypatch.chdir(tmp_path)
+    assert duckdb.connect().execute(by_position).fetchall() == [(1, 8, 2, 0.25)]
+    assert duckdb.connect().execute(carts).fetchall() == [("mug", "p2", 1)]
+
+
+def test_a_folder_of_another_log_is_refused(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    publish(kafka_settings, click(1))
+    exported(kafka_settings, "clicks", tmp_path)
+    (file,) = tmp_path.iterdir()
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"freshlens.log_id": b"x:y"}), file)
+    with pytest.raises(LogChanged, match="another folder"):
+        exported(kafka_settings, "clicks", tmp_path)

@@ -12,13 +12,13 @@ from freshlens.processes import ROLES
 from index_nodes.settings import CompactorSettings, NodeSettings
 from processors.open_clip_encoder import space_of
 from query_api.settings import ApiSettings, EncoderServiceSettings
-from streams.settings import StreamSettings
+from streams.settings import StreamsSettings
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {
-    "embed": StreamSettings,
-    "deletes": StreamSettings,
-    "feedback": StreamSettings,
+    "embed": StreamsSettings,
+    "deletes": StreamsSettings,
+    "feedback": StreamsSettings,
     "node": NodeSettings,
     "compactor": CompactorSettings,
     "encoder": EncoderServiceSettings,

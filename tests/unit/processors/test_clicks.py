@@ -165,6 +165,19 @@ def test_too_much_held_finishes_the_oldest_first() -> None:
     assert not join.is_full
 
 
+def test_a_window_whose_events_were_let_go_early_goes_on_counting() -> None:
+    join: ClickJoin[object] = ClickJoin(Windows(60 * SECOND, 600 * SECOND, events_max=3))
+    for number in range(4):
+        add(join, search(f"q{number}"), number)
+    add(join, click(query_id="q0"), "click")
+    assert len(join.finish(NOW).receipts) == 5
+    add(join, search("q9"))
+    row = only(join.changed())
+    assert (row.searches, row.clicks, row.revision) == (5, 1, 6)
+    assert len(join.finish(NOW + RULES.lateness_us).receipts) == 1
+    assert join.changed() == []
+
+
 def test_too_many_clicks_without_a_search_are_let_go() -> None:
     join: ClickJoin[object] = ClickJoin(Windows(60 * SECOND, 600 * SECOND, events_max=3))
     for number in range(5):

@@ -259,7 +259,7 @@ class Api:
         return [(topic, record) for topic, _, record in taken]
 
 
-def status_of_node(node_id: str = "n0", *, shard: int = 0, state: str = "SERVING", **over: object) -> NodeStatus:
+def status_of_node(node_id: str = "n0", *, shard: int = 0, state: str = "serving", **over: object) -> NodeStatus:
     values: dict[str, object] = {
         "node_id": node_id,
         "url": f"http://{node_id}:1",

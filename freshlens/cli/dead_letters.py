@@ -1,0 +1,162 @@
+"""``freshlens dead-letters``: list, show and replay what could not be processed."""
+
+import base64
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from freshlens import dead_letters
+from freshlens.cli.context import Context
+from freshlens.dead_letters import Found, Replay, Selection
+from schemas.errors import InvalidRecord, NotFound
+from schemas.identity import product_key
+from topics.registry import open_registry
+from topics.tenants import TenantDirectory
+
+_BATCH = 500
+_CODE = click.option("--code", help="Only those with this code; see docs/errors.md.")
+_PRODUCT = click.option("--product", "product_id", help="Only those of this product of --tenant.")
+
+
+@click.group("dead-letters")
+def dead_letters_group() -> None:
+    """List, show and replay the records that could not be processed.
+
+    \b
+    Example:
+        freshlens dead-letters list --code undecodable-image
+    """
+
+
+@dead_letters_group.command("list")
+@_CODE
+@_PRODUCT
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show the newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.pass_obj
+def list_command(context: Context, code: str | None, product_id: str | None, limit: int, as_json: bool) -> None:
+    """List dead letters, newest first.
+
+    \b
+    Example:
+        freshlens --tenant shop dead-letters list --product mug-1
+    """
+    every = list(dead_letters.find(context.kafka(), _selection(context, (), code, product_id)))
+    newest = sorted(every, key=lambda found: -found.letter.failed_at)[:limit]
+    if as_json:
+        for found in newest:
+            click.echo(json.dumps(_summary(found)))
+        return
+    table = Table("id", "failed", "code", "product", "from", "reason")
+    for found in newest:
+        table.add_row(*(escape(str(value)) for value in _summary(found).values()))
+    Console().print(table)
+    counts = Counter(found.letter.code for found in every)
+    click.echo(f"{len(every)} dead letters" + "".join(f", {count} {code}" for code, count in counts.most_common()))
+
+
+@dead_letters_group.command("show")
+@click.argument("letter_id", metavar="ID")
+@click.pass_obj
+def show_command(context: Context, letter_id: str) -> None:
+    """Show one dead letter whole, as JSON. ID is as `list` shows it, PARTITION:OFFSET.
+
+    \b
+    Example:
+        freshlens dead-letters show 3:17
+    """
+    kafka = context.kafka()
+    found = next(dead_letters.find(kafka, Selection(ids=frozenset([letter_id]))), None)
+    if found is None:
+        raise NotFound(f"there is no dead letter {letter_id}; see `freshlens dead-letters list`")
+    letter = msgspec.to_builtins(found.letter)
+    try:
+        raw = dead_letters.original(found.letter, context.store())
+        letter["value"] = base64.b64encode(raw).decode()
+        letter["decoded"] = msgspec.to_builtins(dead_letters.decoded(found.letter, raw, open_registry(kafka)))
+    except InvalidRecord as error:
+        letter["value"] = f"({error.message})"
+    click.echo(json.dumps({"id": found.id, **letter}, indent=2, ensure_ascii=False))
+
+
+@dead_letters_group.command("replay")
+@click.argument("letter_ids", metavar="[ID]...", nargs=-1)
+@_CODE
+@_PRODUCT
+@click.option("--all", "every", is_flag=True, help="All of them.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
+@click.pass_obj
+def replay_command(
+    context: Context,
+    letter_ids: tuple[str, ...],
+    code: str | None,
+    product_id: str | None,
+    every: bool,
+    limit: int | None,
+) -> None:
+    """Send dead letters through again, with the versions they had; exit 1 if some still cannot be processed.
+
+    Replaying twice does no harm: a version that was seen changes nothing.
+
+    \b
+    Example:
+        freshlens dead-letters replay --code image-source-unavailable
+        freshlens dead-letters replay 3:17 3:18
+    """
+    if not (letter_ids or code or product_id or every):
+        raise click.UsageError("say which: ID..., --code, --product, or --all")
+    kafka = context.kafka()
+    found = dead_letters.find(kafka, _selection(context, letter_ids, code, product_id))
+    oldest = sorted(found, key=lambda each: each.letter.failed_at)[:limit]
+    replay = _replayer(context)
+    replayed = 0
+    for start in range(0, len(oldest), _BATCH):
+        replays = [made for each in oldest[start : start + _BATCH] if (made := replay(each)) is not None]
+        dead_letters.send(kafka, replays)
+        replayed += len(replays)
+    click.echo(f"{replayed} replayed, {len(oldest) - replayed} refused")
+    if replayed < len(oldest):
+        raise click.exceptions.Exit(1)
+
+
+def _replayer(context: Context) -> Callable[[Found], Replay | None]:
+    """Makes the replay of one letter; None, and the reason on stderr, where it is refused."""
+    store, registry = context.store(), open_registry(context.kafka())
+    declaration_of = TenantDirectory(store).declaration
+    now_ms = time.time_ns() // 1_000_000
+
+    def replay(found: Found) -> Replay | None:
+        try:
+            raw = dead_letters.original(found.letter, store)
+            return dead_letters.replay_of(found.letter, raw, declaration_of, registry, now_ms=now_ms)
+        except InvalidRecord as error:
+            click.echo(f"{found.id}: {error.code}: {error.message}", err=True)
+            return None
+
+    return replay
+
+
+def _selection(context: Context, ids: tuple[str, ...], code: str | None, product_id: str | None) -> Selection:
+    product = product_key(context.tenant, product_id) if product_id else None
+    return Selection(frozenset(ids), code, product)
+
+
+def _summary(found: Found) -> dict[str, Any]:
+    letter, source = found.letter, found.letter.source
+    return {
+        "id": found.id,
+        "failed": datetime.fromtimestamp(letter.failed_at / 1e6, UTC).isoformat(timespec="seconds"),
+        "code": letter.code,
+        "product": str(found.product or ""),
+        "from": f"{source.topic}[{source.partition}]@{source.offset}",
+        "reason": letter.reason,
+    }

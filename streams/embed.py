@@ -1,0 +1,186 @@
+"""The embed worker: product-added becomes index-log."""
+
+import asyncio
+from collections import OrderedDict
+
+import msgspec
+import structlog
+
+from processors.added import (
+    DeclarationOf,
+    Incoming,
+    ReadyView,
+    VectorView,
+    index_record,
+    plan_views,
+    read,
+    views_left_out,
+)
+from processors.decode import DECODE_VERSION
+from schemas.clock import Clock
+from schemas.errors import ImageSourceUnavailable, InvalidRecord, RetriesExhausted
+from schemas.events import Picture, ProductAdded, ProductRetry
+from schemas.framing import PRODUCT_ADDED, PRODUCT_RETRY, SchemaRegistry
+from schemas.hashing import content_hash
+from schemas.lane import Lane
+from schemas.metrics import Metrics
+from streams.app import Received
+from streams.emitting import Finisher, IndexLogWriter, Rejected
+from streams.outbox import Outbox
+from streams.views import FIRST_FETCH_S, Obtained, ViewMaker
+from topics import declarations as names
+from topics.settings import KafkaSettings
+from topics.store import ObjectStore, original_key
+
+RETRY_FETCH_S = 30.0
+RETRY_FOR_US = 24 * 3600 * 1_000_000
+BACKOFF_US_MIN = 1_000_000
+BACKOFF_US_MAX = 60 * 1_000_000
+_EMITTED_MAX = 10_000
+_log = structlog.get_logger()
+
+
+def retry_at(attempts: int, now_us: int) -> int:
+    """When to try again after this many attempts, in microseconds: 1 s later, then 2 s … 60 s."""
+    return now_us + min(BACKOFF_US_MAX, BACKOFF_US_MIN << min(attempts - 1, 6))
+
+
+class EmbedStep:
+    """Gives one product-added event its effect. Shared by the worker's agent and by its retries."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        lane: Lane,
+        *,
+        epoch: int,
+        can_encode: bool,
+        views: ViewMaker,
+        writer: IndexLogWriter,
+        outbox: Outbox,
+        store: ObjectStore,
+        finisher: Finisher,
+        declaration_of: DeclarationOf,
+        registry: SchemaRegistry | None,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._retry_topic = kafka.topic(names.PRODUCT_RETRY)
+        self._lane, self._epoch, self._can_encode = lane, epoch, can_encode
+        self._views, self._writer, self._outbox, self._store = views, writer, outbox, store
+        self._finisher, self._declaration_of, self._registry = finisher, declaration_of, registry
+        self._clock, self._metrics = clock, metrics
+        # What retries emitted last, by source: a hint that saves index-log from sixty equal records an hour.
+        self._emitted: OrderedDict[object, bytes] = OrderedDict()
+
+    async def first(self, received: Received) -> str:
+        """An event as it was published. Raises InvalidRecord, Rejected: dead-letter it."""
+        incoming = read(received.key, received.value, received.source, self._declaration_of, self._registry)
+        try:
+            return await self._index(incoming, received, attempts=0, timeout_s=FIRST_FETCH_S)
+        except InvalidRecord as error:
+            raise Rejected(error, incoming.resolved, 1) from error
+
+    async def again(self, incoming: Incoming, received: Received, attempts: int) -> str:
+        """An event from product-retry, its version resolved the first time. Raises Rejected."""
+        try:
+            return await self._index(incoming, received, attempts=attempts, timeout_s=RETRY_FETCH_S)
+        except InvalidRecord as error:
+            raise Rejected(error, incoming.resolved, attempts + 1) from error
+
+    async def _index(self, incoming: Incoming, received: Received, *, attempts: int, timeout_s: float) -> str:
+        content = incoming.event.content
+        if content is None:
+            return await self._emit(incoming, received, None, with_offer=True, outcome="offer")
+        planned = plan_views(content, self._lane.space, can_encode=self._can_encode)
+        if all(isinstance(view, VectorView) for view in planned):
+            ready = tuple(
+                ReadyView("vector", view.vector, view.vector) for view in planned if isinstance(view, VectorView)
+            )
+            obtained = Obtained(ready, (), ())
+        else:
+            obtained = await self._views.obtain(incoming.key.tenant, planned, timeout_s=timeout_s)
+        self._report(incoming, obtained, views_left_out(content))
+        if obtained.refused and not obtained.ready and not obtained.missing:
+            raise obtained.refused[0]
+        if obtained.missing:
+            return await self._incomplete(incoming, received, obtained, attempts)
+        return await self._emit(incoming, received, obtained.ready, with_offer=attempts == 0, outcome="indexed")
+
+    async def _incomplete(self, incoming: Incoming, received: Received, obtained: Obtained, attempts: int) -> str:
+        """Some views are not there yet: index what is there, and leave the rest to product-retry."""
+        views = obtained.ready or None
+        now_us = self._clock.now_us()
+        is_over = now_us - incoming.source.appended_at * 1000 > RETRY_FOR_US
+        if not self._was_emitted(incoming, views):
+            await self._emit(incoming, received, views, with_offer=attempts == 0, outcome="")
+        if is_over:
+            raise RetriesExhausted(f"not there for the whole of the retry period: {obtained.missing[0].message}")
+        await self._send_to_retry(incoming, attempts + 1, retry_at(attempts + 1, now_us))
+        self._metrics.count("freshlens_retries_total", code=ImageSourceUnavailable.code)
+        return "retry"
+
+    async def _emit(
+        self,
+        incoming: Incoming,
+        received: Received,
+        views: tuple[ReadyView, ...] | None,
+        *,
+        with_offer: bool,
+        outcome: str,
+    ) -> str:
+        record = index_record(
+            incoming,
+            views,
+            space=self._lane.space,
+            epoch=self._epoch,
+            decode_version=DECODE_VERSION,
+            with_offer=with_offer,
+        )
+        if record is not None:
+            partition, next_offset = await self._writer.write(record)
+            self._finisher.confirmed(received.ticket, partition, next_offset)
+        return outcome
+
+    async def _send_to_retry(self, incoming: Incoming, attempts: int, not_before: int) -> None:
+        event = await asyncio.to_thread(self._by_reference, incoming.event)
+        retry = ProductRetry(
+            event=PRODUCT_ADDED.encode(event),
+            source=incoming.source,
+            version=incoming.resolved.version,
+            sequence=incoming.resolved.sequence,
+            attempts=attempts,
+            not_before=not_before,
+        )
+        await self._outbox.send(self._retry_topic, incoming.key.to_bytes(), PRODUCT_RETRY.encode(retry))
+
+    def _by_reference(self, event: ProductAdded) -> ProductAdded:
+        """The event with inline pictures in the store, so that retrying costs no bytes."""
+        if event.content is None:
+            return event
+        pictures = tuple(self._stored(picture) for picture in event.content.pictures)
+        return msgspec.structs.replace(event, content=msgspec.structs.replace(event.content, pictures=pictures))
+
+    def _stored(self, picture: Picture) -> Picture:
+        if picture.inline is None:
+            return picture
+        name = content_hash(picture.inline).hex()
+        if not self._store.exists(original_key(name)):
+            self._store.put(original_key(name), picture.inline)
+        return Picture(uri=f"store://originals/{name}")
+
+    def _was_emitted(self, incoming: Incoming, views: tuple[ReadyView, ...] | None) -> bool:
+        """Whether just this was emitted for this event before; remembers that it is now."""
+        digest = content_hash(b"".join(view.content for view in views or ()))
+        was = self._emitted.pop(incoming.source, None) == digest
+        self._emitted[incoming.source] = digest
+        if len(self._emitted) > _EMITTED_MAX:
+            self._emitted.popitem(last=False)
+        return was
+
+    def _report(self, incoming: Incoming, obtained: Obtained, left_out: int) -> None:
+        if left_out:
+            _log.warning("views left out", product=str(incoming.key), count=left_out)
+        if obtained.refused and obtained.ready:
+            for error in obtained.refused:
+                _log.warning("a view is left out", product=str(incoming.key), code=error.code, reason=error.message)

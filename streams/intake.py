@@ -1,0 +1,36 @@
+"""Takes events as fast as there is room, each in a task of its own, so that none waits for another."""
+
+import asyncio
+
+from schemas.metrics import Metrics
+from streams.app import Received
+from streams.emitting import Finisher, Work
+from streams.room import Room
+
+
+class Intake:
+    """The handler of an agent: gives every record the same work, within a bound on what is in flight."""
+
+    def __init__(self, work: Work, finisher: Finisher, room: Room, metrics: Metrics) -> None:
+        self._work, self._finisher, self._room, self._metrics = work, finisher, room, metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def take(self, received: Received) -> None:
+        """Take one record; waits for room only."""
+        await self._room.enter(len(received.value or b""))
+        self._finisher.delivered(received)
+        task = asyncio.create_task(self._run(received))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._metrics.gauge("freshlens_inflight_events", self._room.events)
+
+    def cancel(self) -> None:
+        """Drop what is in flight; it is delivered again."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _run(self, received: Received) -> None:
+        try:
+            await self._finisher.run(self._work, received)
+        finally:
+            self._room.leave(len(received.value or b""))

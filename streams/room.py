@@ -1,0 +1,44 @@
+"""A bound on what is in flight, in events and in bytes: the one place where a worker holds back its input."""
+
+import asyncio
+from collections import deque
+
+
+class Room:
+    """Room for ``events_max`` events of ``bytes_max`` bytes in all; first come, first served.
+
+    A single event larger than all of it is let in alone.
+    """
+
+    def __init__(self, events_max: int, bytes_max: int) -> None:
+        assert events_max >= 1, events_max
+        self._events_max, self._bytes_max = events_max, bytes_max
+        self.events = 0
+        self.bytes = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def enter(self, size: int) -> None:
+        """Wait for room, and take it."""
+        if not self._waiting and self._fits(size):
+            self._take(size)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        await turn
+
+    def leave(self, size: int) -> None:
+        """Give the room back."""
+        self.events -= 1
+        self.bytes -= size
+        while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
+            next_size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._take(next_size)
+                turn.set_result(None)
+
+    def _fits(self, size: int) -> bool:
+        return self.events == 0 or (self.events < self._events_max and self.bytes + size <= self._bytes_max)
+
+    def _take(self, size: int) -> None:
+        self.events += 1
+        self.bytes += size

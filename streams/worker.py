@@ -1,0 +1,212 @@
+"""Composing a worker process from its parts: ``run(role, …)`` for embed, deletes and feedback."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import numpy as np
+
+from processors.decode import DECODE_VERSION
+from processors.decoder_pool import DecoderPool
+from processors.encoder import Encoder
+from processors.open_clip_encoder import is_vectors_only, load_encoder, space_of
+from schemas.clock import SystemClock
+from schemas.errors import LayoutChanged, SpaceChanged
+from schemas.framing import SchemaRegistry
+from schemas.metrics import Metrics
+from streams import feedback
+from streams.app import worker_app
+from streams.cache import EmbeddingCache
+from streams.dead_letters import DeadLetters
+from streams.deletes import DeleteStep
+from streams.embed import EmbedStep
+from streams.emitting import Finisher, IndexLogWriter
+from streams.encoding import EncodingQueue
+from streams.fetch import PictureFetcher
+from streams.intake import Intake
+from streams.ledger import AckLedger
+from streams.outbox import Outbox
+from streams.progress import FactPublisher, Progress
+from streams.retries import Retries
+from streams.room import Room
+from streams.serving import check_topics, serve
+from streams.settings import StreamsSettings
+from streams.views import ViewMaker
+from topics import administration, clients
+from topics import declarations as names
+from topics.registry import open_registry
+from topics.store import ObjectStore, open_store
+from topics.tenants import TenantDirectory
+
+Role = Literal["embed", "deletes", "feedback"]
+INFLIGHT_EVENTS_MAX = 10_000
+INFLIGHT_BYTES_MAX = 256 * 1024 * 1024
+"""A price change overtakes this much of pictures; more is left to Kafka."""
+FAUST_BUFFER_MAX = 64
+DECODING_MAX = 64
+
+
+def run(role: Role, settings: StreamsSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:
+    """Run one worker until SIGTERM or SIGINT; returns when it has stopped cleanly.
+
+    Raises:
+        SettingsError: a topic is missing, or the encoder cannot be loaded. Tell the operator.
+        StorageError: ``partition-count-changed``, ``space-changed``. Tell the operator.
+        BrokerUnavailable: the broker is away, or was for too long. Start the process again.
+    """
+    if role == "feedback":
+        feedback.run(settings, metrics, on_ready)
+        return
+    topic = names.PRODUCT_ADDED if role == "embed" else names.PRODUCT_DELETED
+    check_topics(settings.kafka, [topic, names.INDEX_LOG, names.INDEX_PROGRESS, names.DEAD_LETTERS])
+    _check_layout(settings)
+    if role == "deletes":
+        asyncio.run(_serve_deletes(settings, metrics, on_ready))
+        return
+    check_topics(settings.kafka, [names.PRODUCT_RETRY])
+    encoder = _load_encoder(settings)
+    asyncio.run(_serve_embed(settings, encoder, metrics, on_ready))
+
+
+class _Parts:
+    """What both workers of index-log are made of. Build it within the event loop, and close it at the end."""
+
+    def __init__(self, role: Role, topic: str, settings: StreamsSettings, metrics: Metrics) -> None:
+        kafka = settings.kafka
+        self.role, self.topic, self.settings, self.metrics = role, topic, settings, metrics
+        self.clock, self.ledger = SystemClock(), AckLedger()
+        self.store: ObjectStore = open_store(settings.store)
+        self.declaration_of = TenantDirectory(self.store).declaration
+        self.registry: SchemaRegistry | None = open_registry(kafka)
+        self.outbox = Outbox(kafka)
+        self.writer = IndexLogWriter(kafka, settings.lane, self.outbox)
+        self.letters = DeadLetters(kafka, self.outbox, self.store, self.clock, metrics)
+        self.facts = FactPublisher(kafka, settings.lane.name, topic, self.ledger, Progress(), self.outbox)
+        self.finisher = self.finisher_of(self.ledger, self.facts)
+
+    def finisher_of(self, ledger: AckLedger, facts: FactPublisher | None) -> Finisher:
+        return Finisher(ledger, facts, self.letters, self.clock, self.metrics)
+
+    async def serve(self, intake: Intake, on_ready: Callable[[], None], *background: Awaitable[None]) -> None:
+        """Feed the intake from the topic until told to stop, with ``background`` beside it."""
+        app = worker_app(
+            self.role,
+            self.settings.kafka,
+            {self.topic: intake.take},
+            metrics=self.metrics,
+            data=self.settings.data,
+            slot=self.settings.slot,
+            ledger=self.ledger,
+            buffer_max=FAUST_BUFFER_MAX,
+        )
+        app.on_begin.append(self.facts.on_begin)
+        try:
+            async with beside(self.facts.run(), *background):
+                await serve(app, on_ready)
+        finally:
+            intake.cancel()
+            self.outbox.close()
+
+
+async def _serve_deletes(settings: StreamsSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:
+    parts = _Parts("deletes", names.PRODUCT_DELETED, settings, metrics)
+    step = DeleteStep(
+        writer=parts.writer,
+        finisher=parts.finisher,
+        declaration_of=parts.declaration_of,
+        registry=parts.registry,
+    )
+    room = Room(INFLIGHT_EVENTS_MAX, INFLIGHT_BYTES_MAX)
+    await parts.serve(Intake(step.delete, parts.finisher, room, metrics), on_ready)
+
+
+async def _serve_embed(
+    settings: StreamsSettings, encoder: Encoder, metrics: Metrics, on_ready: Callable[[], None]
+) -> None:
+    parts = _Parts("embed", names.PRODUCT_ADDED, settings, metrics)
+    queue = EncodingQueue(encoder, metrics)
+    async with _view_maker(parts, encoder, queue) as views:
+        step = EmbedStep(
+            settings.kafka,
+            settings.lane,
+            epoch=settings.epoch,
+            can_encode=not is_vectors_only(settings.encoder),
+            views=views,
+            writer=parts.writer,
+            outbox=parts.outbox,
+            store=parts.store,
+            finisher=parts.finisher,
+            declaration_of=parts.declaration_of,
+            registry=parts.registry,
+            clock=parts.clock,
+            metrics=metrics,
+        )
+        # Of a ledger of their own: their partitions are not Faust's to commit, and they vouch for nothing.
+        ledger = AckLedger()
+        retries = Retries(settings.kafka, settings.slot, step, parts.finisher_of(ledger, None), ledger, parts.clock)
+        room = Room(INFLIGHT_EVENTS_MAX, INFLIGHT_BYTES_MAX)
+        await parts.serve(Intake(step.first, parts.finisher, room, metrics), on_ready, queue.run(), retries.run())
+
+
+@asynccontextmanager
+async def _view_maker(parts: _Parts, encoder: Encoder, queue: EncodingQueue) -> AsyncIterator[ViewMaker]:
+    settings, metrics = parts.settings, parts.metrics
+    cache = EmbeddingCache(
+        settings.data / "cache" / f"embed-{settings.slot}",
+        f"{encoder.encoder_id}/{DECODE_VERSION}",
+        2 * settings.lane.space.dim,
+        metrics,
+    )
+    source = PictureFetcher(settings.fetch, parts.store, metrics)
+    pool = None
+    if not is_vectors_only(settings.encoder):
+        pool = DecoderPool(encoder.form, max(1, (os.cpu_count() or 1) // 2))
+        await pool.warm()
+    try:
+        yield ViewMaker(source, pool, queue, cache, parts.store, metrics, decoding_max=DECODING_MAX)
+    finally:
+        queue.close()
+        if pool is not None:
+            pool.close()
+        await source.close()
+        cache.close()
+
+
+@asynccontextmanager
+async def beside(*work: Awaitable[None]) -> AsyncIterator[None]:
+    """Run these beside the block, and end them with it; if one of them fails, the block is cancelled and it raises."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_awaited(each)) for each in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+def _load_encoder(settings: StreamsSettings) -> Encoder:
+    """The encoder, checked against the lane's space and warmed up; without importing torch if they do not agree."""
+    space = space_of(settings.encoder)
+    if space != settings.lane.space:
+        raise SpaceChanged(
+            f"FRESHLENS_ENCODER={settings.encoder} is of space {space}, this lane is of {settings.lane.space}"
+        )
+    encoder = load_encoder(settings.encoder)
+    if not is_vectors_only(settings.encoder):
+        size = encoder.form.size
+        encoder.encode_images(np.zeros((4, size, size, 3), dtype=np.uint8))
+        encoder.encode_texts(["warm"])
+    return encoder
+
+
+def _check_layout(settings: StreamsSettings) -> None:
+    topic, due = settings.kafka.topic(names.INDEX_LOG), settings.lane.layout.partitions
+    found = administration.partition_count(clients.admin(settings.kafka), topic)
+    if found != due:
+        raise LayoutChanged(f"{topic} has {found} partitions, the layout has {due}: restore the count, never alter it")

@@ -1,0 +1,205 @@
+"""States that the product shows only when something is lacking or wrong; the stand-in shows them on demand."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.e2e.conftest import PHONE, WIDE, OpenPage
+from tests.e2e.shop import photo, upload
+
+Snap = Callable[[Page, str], None]
+
+
+@pytest.fixture
+def demo(fake_url: str) -> str:
+    return f"{fake_url}/?tenant=demo"
+
+
+def write(page: Page, words: str) -> None:
+    page.fill("#text", words)
+    page.press("#text", "Enter")
+
+
+def test_the_demo_is_picked_when_it_has_products(fake_url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{fake_url}/")
+    expect(page.locator("#tenants input:checked")).to_have_value("demo")
+    expect(page.locator("#grid .card:not(.skeleton)")).to_have_count(24)
+
+
+def test_no_match_is_said_and_offers_a_way_on(demo: str, open_page: OpenPage, snap: Snap) -> None:
+    page = open_page(demo)
+    write(page, "spaceship")
+    expect(page.locator("#state h3")).to_have_text("Nothing in this catalogue looks like it.")
+    expect(page.locator("#grid .card")).to_have_count(0)
+    expect(page.locator("#live")).to_have_text("No products")
+    snap(page, "no-match")
+    page.get_by_role("button", name="Show the newest").click()
+    expect(page.locator("#grid .card:not(.skeleton)")).to_have_count(24)
+
+
+def test_no_match_within_filters_offers_to_loosen_them(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo)
+    page.locator(".swatch").first.click()
+    write(page, "spaceship")
+    page.get_by_role("button", name="Search without filters").click()
+    expect(page.locator("#filter-count")).to_be_hidden()
+
+
+def test_a_partial_and_stale_answer_says_so(demo: str, open_page: OpenPage, snap: Snap) -> None:
+    page = open_page(demo)
+    write(page, "red partial")
+    expect(page.locator(".notice")).to_have_count(2)
+    expect(page.locator(".notice").first).to_contain_text("some products are missing here. (1 of 2 shards answered)")
+    expect(page.locator(".notice").last).to_contain_text("lagging")
+    expect(page.locator("#status")).to_have_attribute("data-state", "stale")
+    snap(page, "partial")
+
+
+def test_a_refusal_shows_message_and_code_and_can_be_tried_again(demo: str, open_page: OpenPage, snap: Snap) -> None:
+    page = open_page(demo, expected=("503",))
+    write(page, "please fail")
+    expect(page.locator("#state p")).to_contain_text("no replica of shard 0 answered")
+    expect(page.locator("#state code")).to_have_text("shard-unavailable")
+    snap(page, "error")
+    page.fill("#text", "blue")
+    page.press("#text", "Enter")
+    expect(page.locator("#state")).to_be_hidden()
+    expect(page.locator("#grid .card:not(.skeleton)").first).to_be_visible()
+
+
+def test_a_server_that_is_gone_is_said(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo, expected=("ERR_FAILED",))
+    expect(page.locator("#grid .card:not(.skeleton)")).to_have_count(24)
+    page.route("**/v1/search*", lambda route: route.abort())
+    write(page, "blue")
+    expect(page.locator("#state")).to_contain_text("The server does not answer.")
+    expect(page.locator("#status")).to_have_attribute("data-state", "lost")
+
+
+def test_skeletons_stand_in_while_an_answer_is_awaited(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo)
+    expect(page.locator("#grid .card:not(.skeleton)")).to_have_count(24)
+    held: list[Route] = []
+    page.route("**/v1/products?*", lambda route: held.append(route))
+    page.reload()
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("#grid .skeleton").first).to_be_visible()
+    for route in held:
+        route.continue_()
+    page.unroute("**/v1/products?*")
+    expect(page.locator("#grid .skeleton")).to_have_count(0)
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+
+
+def test_the_answer_to_an_earlier_query_never_replaces_a_later_one(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo, expected=("ERR_FAILED",))
+    held: list[Route] = []
+
+    def hold_red(route: Route) -> None:
+        held.append(route) if "red" in (route.request.post_data or "") else route.continue_()
+
+    page.route("**/v1/search*", hold_red)
+    write(page, "red")
+    write(page, "blue")
+    expect(page.locator("#results-title")).to_have_text("Results for “blue”")
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+    before = page.locator("#grid").inner_text()
+    for route in held:
+        route.abort()
+    page.wait_for_timeout(200)
+    assert page.locator("#grid").inner_text() == before
+    expect(page.locator("#state")).to_be_hidden()
+
+
+def test_an_unreadable_file_is_refused_in_words(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo)
+    page.set_input_files("#file", files=[upload(b"no picture")])
+    expect(page.locator(".toast")).to_contain_text("no picture that the browser can read")
+
+
+def test_a_published_product_that_is_never_found_is_not_called_searchable(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo)
+    nothing = {"query_id": "q", "results": [], "no_match": True, "freshness_met": True, "freshness": [], "warnings": []}
+    page.route("**/v1/search*", lambda route: route.fulfill(body=json.dumps(nothing), content_type="application/json"))
+    page.click("#add-open")
+    page.set_input_files("#add-file", files=[upload(photo(80))])
+    page.fill("[name=title]", "Never found")
+    page.click("#add-form [type=submit]")
+    expect(page.locator(".progress .failed")).to_contain_text("Not found by its photo")
+
+
+def test_a_photo_is_asked_for_before_publishing(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo)
+    page.click("#add-open")
+    page.fill("[name=title]", "No photo")
+    page.click("#add-form [type=submit]")
+    expect(page.locator(".progress .failed")).to_contain_text("A photo is needed")
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_analytics_draws_click_through_by_position(
+    fake_url: str, open_page: OpenPage, snap: Snap, size: tuple[int, int]
+) -> None:
+    page = open_page(f"{fake_url}/analytics?tenant=demo", size=size)
+    expect(page.locator("#ctr .column")).to_have_count(12)
+    expect(page.locator("#time .series")).to_have_count(4)
+    expect(page.locator("#tiles dt").first).to_have_text("Searches")
+    heights = page.locator("#ctr .column").evaluate_all("all => all.map((each) => Number(each.getAttribute('height')))")
+    assert heights == sorted(heights, reverse=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    snap(page, f"analytics-{size[0]}")
+
+
+def evaluated(page: Page, module: str, expression: str) -> object:
+    return page.evaluate(f"import('/page/{module}').then((it) => {expression})")
+
+
+def test_clauses_are_read_as_filters(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo)
+    clauses = {
+        "brand = acme": {"brand": "acme"},
+        "brand = acme, nord": {"brand": ["acme", "nord"]},
+        "size >= 40": {"size": {"gte": 40}},
+        "colour != red": {"not": {"colour": "red"}},
+        'sku = "12"': {"sku": "12"},
+        "vegan = true": {"vegan": True},
+        "nothing here": None,
+        "= 3": None,
+    }
+    for words, filter_ in clauses.items():
+        assert evaluated(page, "filters.js", f"it.parseClause({json.dumps(words)})") == filter_, words
+    choice = {"category": "", "colours": [], "from": 5, "to": None, "inStock": True, "clauses": ["price < 9"]}
+    both = evaluated(page, "filters.js", f"it.filterOf({json.dumps(choice)})")
+    assert both == {"all": [{"price": {"gte": 5}}, {"in_stock": True}, {"price": {"lt": 9}}]}
+
+
+def test_frames_stay_inside_the_picture(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo)
+    assert evaluated(page, "crop.js", "it.moved([0.5, 0.5, 0.4, 0.4], 0.5, -2)") == [0.6, 0, 0.4, 0.4]
+    assert evaluated(page, "crop.js", "it.resized([0.2, 0.2, 0.4, 0.4], 'nw', -1, -1)") == [0, 0, 0.6, 0.6]
+    assert evaluated(page, "crop.js", "it.resized([0.2, 0.2, 0.4, 0.4], 'se', -1, -1)") == [0.2, 0.2, 0.08, 0.08]
+    assert evaluated(page, "crop.js", "it.spanned(0.9, 0.8, 0.1, 0.2)") == [0.1, 0.2, 0.8, 0.6]
+
+
+def test_revisions_of_a_window_replace_each_other_and_arms_add_up(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo.replace("/?", "/analytics?"))
+    window = {
+        "window_start": 60,
+        "searches": 5,
+        "zero_results": 0,
+        "abandoned": 0,
+        "clicks": 1,
+        "carts": 0,
+        "purchases": 0,
+    }
+    windows = [
+        {**window, "arm": "a", "revision": 1, "positions": []},
+        {**window, "arm": "a", "revision": 2, "searches": 7, "positions": [{"position": 1, "shown": 4, "clicks": 1}]},
+        {**window, "arm": "b", "revision": 1, "positions": [{"position": 1, "shown": 6, "clicks": 3}]},
+    ]
+    rows = evaluated(page, "analytics.js", f"it.byTime({json.dumps(windows)})")
+    assert [row["searches"] for row in rows] == [12]  # type: ignore[attr-defined]
+    positions = evaluated(page, "analytics.js", f"it.byPosition(it.byTime({json.dumps(windows)}))")
+    assert positions == [{"position": 1, "shown": 10, "clicks": 4, "ctr": 0.4}]

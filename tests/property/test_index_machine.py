@@ -1,0 +1,169 @@
+"""The index equals the fold of the log, whatever happens to it: an oracle of dictionaries beside the real code."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from index_nodes.compaction import compact_once, roll_back
+from index_nodes.graph import InlineBuilder
+from index_nodes.heads import head_numbers, newest_head
+from index_nodes.replica import Replica, restore
+from index_nodes.search import search
+from index_nodes.view import IndexView
+from schemas.errors import QueryError
+from schemas.filters import Filter
+from schemas.index_log import IndexLogRecord
+from schemas.metrics import NullMetrics
+from tests.property import strategies
+from tests.property.index_oracle import Oracle, scores_agree
+from tests.unit.index_nodes import records
+from topics.store import FileStore
+
+LANE = records.lane_of(partitions=2)
+BLOCK_ROWS = 4
+"""So few that sealing and graphs happen all the time."""
+
+
+class IndexMachine(RuleBasedStateMachine):
+    """One replica over a log in memory and a store on disk."""
+
+    @initialize()
+    def start(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="freshlens-machine-"))
+        self.store = FileStore(self.folder)
+        self.log = records.MemoryLog(LANE)
+        self.written: list[IndexLogRecord] = []
+        self.oracle = Oracle()
+        self.held: tuple[IndexView, int, list[tuple[str, float]]] | None = None
+        self.replica = self.restored()
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            shutil.rmtree(self.folder)
+
+    def restored(self) -> Replica:
+        """As at a start, a swap and a rollback: the newest head, and the log up to its end."""
+        return restore(
+            newest_head(self.store, LANE, 0),
+            self.log.bounds().end,
+            log=self.log,
+            store=self.store,
+            lane=LANE,
+            shard=0,
+            builder=InlineBuilder(),
+            metrics=NullMetrics(),
+            block_rows=BLOCK_ROWS,
+        )
+
+    def write(self, record: IndexLogRecord) -> None:
+        self.log.append(record)
+        self.written.append(record)
+        self.oracle.apply(record)
+
+    @rule(batch=st.lists(strategies.index_records, min_size=5, max_size=20))
+    def publish(self, batch: list[IndexLogRecord]) -> None:
+        for record in batch:
+            self.write(record)
+        self.replica.catch_up(self.log.bounds().end, lambda: False)
+
+    @precondition(lambda self: self.written)
+    @rule(data=st.data())
+    def redeliver(self, data: st.DataObject) -> None:
+        """A record of before comes again, out of order."""
+        self.write(data.draw(st.sampled_from(self.written)))
+        self.replica.catch_up(self.log.bounds().end, lambda: False)
+
+    @rule()
+    def tick(self) -> None:
+        """Time passes: graphs that were built are taken in."""
+        self.replica.step(0)
+
+    @rule()
+    def crash_and_restart(self) -> None:
+        self.replica.close()
+        self.replica = self.restored()
+
+    @rule()
+    def compact(self) -> None:
+        """A new generation appears; nobody serves it yet."""
+        compact_once(self.log, self.store, LANE, 0)
+
+    @rule()
+    def swap(self) -> None:
+        """The newest head takes over."""
+        old, self.replica = self.replica, self.restored()
+        old.close()
+        assert self.replica.seq == max([0, *head_numbers(self.store, LANE, 0)])
+
+    @precondition(lambda self: head_numbers(self.store, LANE, 0))
+    @rule(data=st.data())
+    def rollback(self, data: st.DataObject) -> None:
+        seq = data.draw(st.sampled_from(head_numbers(self.store, LANE, 0)))
+        assert roll_back(self.log, self.store, LANE, 0, seq).seq > seq
+        self.swap()
+
+    @rule(picture=strategies.pictures)
+    def capture(self, picture: int) -> None:
+        """A long query takes its view now, and must see the same whatever comes after."""
+        self.held = (self.replica.view, picture, self.answers(self.replica.view, picture))
+
+    @invariant()
+    def a_captured_view_stays(self) -> None:
+        if getattr(self, "held", None) is not None:
+            view, picture, expected = self.held
+            view._selections.clear()  # what it remembers must not be why it stays
+            assert self.answers(view, picture) == expected
+
+    def answers(self, view: IndexView, picture: int) -> list[tuple[str, float]]:
+        found = search(view, tenant="a", query=strategies.PICTURES[picture], k=10)
+        return [(hit.product_id, hit.similarity) for hit in found.hits]
+
+    @rule(picture=strategies.pictures, k=st.integers(1, 7), tenant=strategies.tenants, exact=st.booleans())
+    def searched(self, picture: int, k: int, tenant: str, exact: bool) -> None:
+        query = strategies.PICTURES[picture]
+        found = search(self.replica.view, tenant=tenant, query=query, k=k, exact=exact)
+        assert scores_agree(
+            [(hit.product_id, hit.similarity) for hit in found.hits], self.oracle.search(tenant, query, k)
+        )
+        assert found.candidates == len(self.oracle.visible(tenant))
+
+    @rule(picture=strategies.pictures, k=st.integers(1, 7), tenant=strategies.tenants, clause=strategies.filters)
+    def filtered(self, picture: int, k: int, tenant: str, clause: Filter) -> None:
+        query = strategies.PICTURES[picture]
+        try:
+            found = search(self.replica.view, tenant=tenant, query=query, k=k, clause=clause)
+        except QueryError as error:
+            if error.code != "unknown-field":
+                raise
+            return
+        assert scores_agree(
+            [(hit.product_id, hit.similarity) for hit in found.hits], self.oracle.search(tenant, query, k, clause)
+        )
+        newest = search(self.replica.view, tenant=tenant, query=None, k=10, clause=clause)
+        assert {hit.product_id for hit in newest.hits} == self.oracle.visible(tenant, clause).keys()
+
+    @invariant()
+    def the_view_is_the_fold(self) -> None:
+        if not hasattr(self, "replica"):
+            return
+        view = self.replica.view
+        assert view.slots == len(self.oracle.products)
+        assert view.products == sum(product.content is not None for product in self.oracle.products.values())
+        assert view.live_rows == sum(len(product.vectors) for product in self.oracle.products.values())
+        for key, expected in self.oracle.products.items():
+            slot = view.find(key.to_bytes())
+            assert slot is not None
+            state = view.state(slot)
+            assert state.ranks == expected.ranks
+            assert (state.content is None) == (expected.content is None)
+            assert state.offer == expected.offer
+            vectors = [view.vector(row).astype("<f2").tobytes() for row in view.rows(slot)]
+            assert sorted(vectors) == sorted(expected.vectors.values())
+
+
+IndexMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestIndexMachine = IndexMachine.TestCase

@@ -1,0 +1,192 @@
+"""Answers: min(k, matches) products, in one order, whatever part of the index they lie in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index_nodes import ivf
+from index_nodes.keys import MainKeys
+from index_nodes.passing import Passing
+from schemas.embeddings import Space
+from schemas.errors import FilterType, UnknownField
+from schemas.filters import AnyOf, Filter, Not, Range, parse_filter
+from tests.unit.index_nodes import records
+from tests.unit.index_nodes.conftest import Index
+
+RED, BLUE = records.picture(1), records.picture(2)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("k", [1, 10, 50, 200])
+def test_products_with_sixteen_views_fill_the_answer(index: Index, k: int, exact: bool) -> None:
+    near = [records.unit(RED + 0.01 * records.picture(100 + n)) for n in range(16)]
+    index.apply(records.content("many", 1, near))
+    index.apply(*(records.content(f"p{n:02}", 1, [records.picture(n)] * 3) for n in range(60)))
+    for _ in range(2):
+        hits = index.search(RED, k, exact=exact).hits
+        assert len(hits) == min(k, 61)
+        assert len({hit.product_id for hit in hits}) == len(hits)
+        assert hits[0].product_id in ("many", "p01")
+        assert [hit.similarity for hit in hits] == sorted((hit.similarity for hit in hits), reverse=True)
+        index.compact_and_swap()
+
+
+def test_equal_scores_are_ordered_by_key_across_parts(index: Index) -> None:
+    index.apply(*(records.content(name, 1, [RED]) for name in ("c", "e", "a")))
+    index.compact_and_swap()
+    index.apply(*(records.content(name, 1, [RED]) for name in ("d", "b")))
+    assert index.ids(RED) == ["a", "b", "c", "d", "e"]
+    assert index.ids(RED, 3) == ["a", "b", "c"]
+
+
+def test_tenants_see_their_own_only(index: Index) -> None:
+    index.apply(records.content("p", 1, [RED], tenant="a"), records.content("p", 1, [RED], tenant="b", title="B"))
+    for _ in range(2):
+        assert [hit.title for hit in index.search(RED, tenant="b").hits] == ["B"]
+        assert index.search(RED, tenant="c").hits == ()
+        assert [hit.title for hit in index.search(RED, clause=Not(AnyOf("title", ("x",))), tenant="a").hits] == [None]
+        index.compact_and_swap()
+
+
+def test_without_a_vector_the_newest_content_comes_first(index: Index) -> None:
+    index.apply(*(records.content(f"p{n}", n, [records.picture(n)]) for n in (3, 1, 2)))
+    index.compact_and_swap()
+    index.apply(records.content("p4", 4, []), records.content("p1", 5, [RED]), records.delete("p2", 9))
+    assert index.ids(None) == ["p1", "p4", "p3"]
+    assert index.ids(None, 2) == ["p1", "p4"]
+
+
+FILTERS = [
+    ({"brand": "x"}, {"a"}),
+    ({"brand": ["x", "y"]}, {"a", "b"}),
+    ({"tags": "new"}, {"a", "b"}),
+    ({"size": {"gte": 2}}, {"b", "c"}),
+    ({"size": 2.5}, {"c"}),
+    ({"price": {"lt": 10}}, {"a"}),
+    ({"in_stock": True}, {"a", "c", "d"}),
+    ({"not": {"brand": "x"}}, {"b", "c", "d"}),
+    ({"any": [{"brand": "x"}, {"size": {"gt": 2}}]}, {"a", "c"}),
+    ({"brand": {"gt": "x"}}, {"b"}),
+    ({"title": "A"}, {"a"}),
+    ({"product_id": ["c", "z"]}, {"c"}),
+    ({"fresh": False}, {"c"}),
+    ({"brand": "x", "size": {"lte": 1}}, {"a"}),
+    ({"currency": "EUR"}, {"a", "b"}),
+]
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+@pytest.mark.parametrize(("clause", "expected"), FILTERS)
+def test_filters(index: Index, clause: dict[str, object], expected: set[str], is_compacted: bool) -> None:
+    index.apply(
+        records.content("a", 1, [RED], title="A", attributes={"brand": "x", "tags": ("new", "red"), "size": 1}),
+        records.content("b", 1, [RED], attributes={"brand": "y", "tags": ("new",), "size": 2}),
+        records.content("c", 1, [RED], attributes={"size": 2.5, "fresh": False}),
+        records.content("d", 1, [RED]),
+        records.offer("a", 1, 5.0, currency="EUR"),
+        records.offer("b", 1, 10.0, currency="EUR", stock=0),
+    )
+    if is_compacted:
+        index.compact_and_swap()
+    assert set(index.ids(RED, clause=parse_filter(clause))) == expected
+    assert set(index.ids(None, clause=parse_filter(clause))) == expected
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_filter_sees_a_change_at_once(index: Index, is_compacted: bool) -> None:
+    index.apply(
+        *(records.content(f"p{n}", 1, [RED]) for n in range(5)), *(records.offer(f"p{n}", 1, 5.0) for n in range(5))
+    )
+    if is_compacted:
+        index.compact_and_swap()
+    assert len(index.ids(RED, clause=Range("price", lt=6))) == 5
+    index.apply(records.offer("p3", 2, 7.0))
+    assert len(index.ids(RED, clause=Range("price", lt=6))) == 4
+    assert index.ids(RED, clause=Range("price", gte=6)) == ["p3"]
+
+
+@pytest.mark.parametrize(
+    ("clause", "error", "said"),
+    [
+        (AnyOf("colour", ("red",)), UnknownField, "brand, in_stock, product_id"),
+        (AnyOf("brand", (1,)), FilterType, "string"),
+        (AnyOf("in_stock", (1,)), FilterType, "boolean"),
+        (AnyOf("brand", ("x", True)), FilterType, "string"),
+        (Range("in_stock", gte=1), FilterType, "range"),
+        (Range("product_id", gte="a"), FilterType, "range"),
+        (Range("brand", gte=1), FilterType, "string"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(index: Index, clause: Filter, error: type[Exception], said: str) -> None:
+    index.apply(records.content("a", 1, [RED], attributes={"brand": "x"}))
+    for _ in range(2):
+        with pytest.raises(error, match=said):
+            index.search(RED, clause=clause)
+        index.compact_and_swap()
+    assert index.search(RED, clause=clause, tenant="empty").hits == ()
+
+
+def test_the_first_kind_of_a_field_decides(index: Index) -> None:
+    index.apply(records.content("a", 1, [RED], attributes={"size": 1}))
+    index.apply(records.content("b", 1, [RED], attributes={"size": "large"}))
+    for _ in range(2):
+        assert index.ids(RED, clause=AnyOf("size", (1,))) == ["a"]
+        with pytest.raises(FilterType):
+            index.ids(RED, clause=AnyOf("size", ("large",)))
+        assert {hit.product_id: hit.attributes["size"] for hit in index.search(RED).hits} == {"a": 1, "b": "large"}
+        index.compact_and_swap()
+
+
+def test_keys_that_share_a_hash_are_told_apart() -> None:
+    keys = [f"default/p{n}".encode() for n in range(20)]
+    hashes = np.array([len(key) % 2 for key in keys], np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    found = MainKeys(hashes[order], order.astype(np.int32), keys, lambda key: len(key) % 2)
+    assert [found.find(key) for key in keys] == list(range(20))
+    assert found.find(b"default/p") is None
+    assert found.find(b"other/p1") is None
+
+
+def test_an_ivf_reaches_the_recall_and_the_count(tmp_path: Path) -> None:
+    """recall@10 >= 0.95 over 100 queries (seed 3) on 6,000 clustered rows of 64 dimensions, at any share that passes."""
+    random = np.random.default_rng(3)
+    rows = random.standard_normal((100, 64))[random.integers(0, 100, 6000)] + 0.7 * random.standard_normal((6000, 64))
+    index = Index(tmp_path, records.lane_of(Space("s", 64)), block_rows=4096)
+    vectors = np.stack([records.unit(row, index.lane.space) for row in rows])
+    index.apply(
+        *(
+            records.content(f"p{n}", 1, [vector], attributes={"part": n % 2, "rare": n % 1000}, space=index.lane.space)
+            for n, vector in enumerate(vectors)
+        )
+    )
+    report = index.compact()
+    assert report.manifest is not None
+    assert report.manifest.index.nlist > 0
+    index.replica = index.restored()
+    for clause, passing in ((None, 1), (AnyOf("part", (1,)), 2), (AnyOf("rare", (7,)), 1000)):
+        rest = 7 % passing
+        found = 0
+        for query in vectors[random.integers(0, 6000, 100)]:
+            scores = np.where(np.arange(6000) % passing == rest, vectors @ query, -2)
+            expected = min(10, len(range(rest, 6000, passing)))
+            truth = set(np.argsort(-scores)[:expected].tolist())
+            hits = index.search(query, clause=clause).hits
+            assert len(hits) == expected
+            found += len(truth & {int(hit.product_id[1:]) for hit in hits}) / expected
+        assert found / 100 >= 0.95, clause
+    index.replica.close()
+
+
+def test_lists_are_never_smaller_than_training_needs() -> None:
+    for rows in (ivf.FLAT_ROWS_MAX + 1, 20_000, 90_000, 1_000_000):
+        assert rows / ivf.lists_of(rows) >= 39
+
+
+def test_a_flat_index_finds_among_few_and_among_all() -> None:
+    vectors = np.stack([records.picture(n) for n in range(100)])
+    flat = ivf.FlatIndex(vectors)
+    for mask in (np.ones(100, np.bool_), np.arange(100) < 9):
+        passing = Passing(mask)
+        best = np.argsort(np.where(mask, -(vectors @ RED), 9))[:5]
+        assert set(flat.search(RED, 5, passing).tolist()) == set(best.tolist())

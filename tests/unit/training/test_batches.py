@@ -1,0 +1,98 @@
+"""Batches pair pictures with texts, and augmentation keeps shapes and its seed."""
+
+import numpy as np
+import pytest
+import torch
+
+from training import batches
+from training.augment import DRAWN, PHOTO, augmented, plain
+from training.baseline import histogram_vectors
+from training.calibrate import foreign_pictures
+from training.pack import PIXELS, Clothing, Drawn, Grocery, Photos, draw_products
+
+
+def _pictures(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, PIXELS, PIXELS, 3), np.uint8)
+
+
+def _photos(count: int, classes: int) -> Photos:
+    return Photos(_pictures(count), np.arange(count) % classes)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Drawn:
+    return draw_products(80, seed=3)
+
+
+@pytest.fixture
+def source(drawn: Drawn, monkeypatch: pytest.MonkeyPatch) -> batches.Batches:
+    small = batches.Sizes(photos=6, staged=2, studio=3, clothing=4, drawn=8, drawn_categories=2)
+    monkeypatch.setattr(batches, "Sizes", lambda: small)
+    texts = [(f"title {n}", f"It is thing {n}. Good.", "Apple") for n in range(4)]
+    grocery = Grocery(_pictures(4), texts, _photos(12, 4), _photos(8, 4), _photos(4, 4))
+    clothing = Clothing(["dress", "hat"], _photos(9, 2), _photos(4, 2))
+    return batches.Batches(grocery, clothing, drawn, 32, seed=5)
+
+
+def test_every_picture_has_a_text_and_a_label(source: batches.Batches) -> None:
+    batch = source.next()
+    pictures = 6 + 2 + 3 + 4 + 2 * 8
+    assert batch.images.shape == (pictures, 3, 32, 32)
+    assert batch.belongs.shape == (pictures, len(batch.texts))
+    assert batch.belongs.any(dim=1).all()
+    assert len(batch.grocery_labels) == 11
+    assert len(batch.clothing_labels) == 4
+
+
+def test_studio_and_phone_picture_of_a_product_share_their_text(source: batches.Batches) -> None:
+    batch = source.next()
+    studio, phone = batch.belongs[-16:-8], batch.belongs[-8:]
+    assert torch.equal(studio, phone)
+
+
+def test_a_photo_never_belongs_to_another_products_title(source: batches.Batches) -> None:
+    batch = source.next()
+    for row, label in enumerate(batch.grocery_labels.tolist()):
+        said = [text for text, fits in zip(batch.texts, batch.belongs[row], strict=True) if fits]
+        assert all(str(label) in text for text in said)
+
+
+def test_augmentation_repeats_with_its_seed() -> None:
+    images = _pictures(3)
+    first, second = (augmented(images, PHOTO, 32, torch.Generator().manual_seed(2)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, augmented(images, PHOTO, 32, torch.Generator().manual_seed(3)))
+
+
+def test_augmented_values_stay_in_range() -> None:
+    out = augmented(_pictures(10), DRAWN, 24, torch.Generator().manual_seed(1))
+    assert out.shape == (10, 3, 24, 24)
+    assert out.abs().max() <= 2.0 + 1e-5
+
+
+def test_plain_pictures_are_resized_and_normalised() -> None:
+    white = np.full((1, PIXELS, PIXELS, 3), 255, np.uint8)
+    assert torch.allclose(plain(white, 32), torch.full((1, 3, 32, 32), 2.0), atol=1e-4)
+
+
+def test_rare_classes_are_drawn_more_often_than_their_share() -> None:
+    photos = Photos(_pictures(10), np.array([0] * 9 + [1]))
+    chances = batches._by_class(photos, power=0.5)
+    assert chances.sum() == pytest.approx(1)
+    assert chances[9] == pytest.approx(0.25)
+
+
+def test_histograms_are_unit_vectors_that_tell_colours_apart() -> None:
+    red, blue = (np.zeros((1, PIXELS, PIXELS, 3), np.uint8) for _ in range(2))
+    red[..., 0], blue[..., 2] = 255, 255
+    rows = histogram_vectors(np.concatenate([red, red, blue]))
+    assert np.linalg.norm(rows, axis=1) == pytest.approx([1, 1, 1])
+    assert rows[0] @ rows[1] == pytest.approx(1)
+    assert rows[0] @ rows[2] == pytest.approx(0)
+
+
+def test_foreign_pictures_are_noise_blank_and_background() -> None:
+    noise, blank, background = foreign_pictures(3)
+    assert noise.std() > 50
+    assert blank.std(axis=(0, 1)).max() == 0
+    assert 0 < background.std() < noise.std() * 2
