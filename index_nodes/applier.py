@@ -1,6 +1,7 @@
 """The single applier: the fold of index-log into slots and rows (HOLES 2), one immutable view after each batch."""
 
 import numpy as np
+import structlog
 
 from index_nodes.arrays import Liveness
 from index_nodes.delta import Delta
@@ -13,12 +14,14 @@ from index_nodes.overlay import Overlay, RowIds
 from index_nodes.product import UNKNOWN, ProductState, distinct_views, fold
 from index_nodes.tail import BLOCK_ROWS
 from index_nodes.view import IndexView
+from schemas.errors import LogRecordUnreadable
 from schemas.index_log import IndexLogRecord, Void, read
 from schemas.lane import Lane
 from schemas.layout import NextOffset
 from schemas.metrics import Metrics
 
 _REWRITE_ENTRIES_MIN = 4096
+_log = structlog.get_logger()
 
 
 class Applier:
@@ -40,6 +43,8 @@ class Applier:
         self._delta = Delta(lane.space.dim, builder, block_rows)
         self._products = generation.products
         self._has_deaths = False
+        self.blocked: dict[int, LogRecordUnreadable] = {}
+        """By partition, why nothing more of it is applied."""
         self.log_bytes = 0
         self.log_records = 0
         self.view = self._captured(Offsets.at(generation.positions))
@@ -47,19 +52,23 @@ class Applier:
     def apply(self, batch: LogBatch) -> None:
         """Apply what was read and swap the view.
 
-        Raises:
-            LogRecordUnreadable: after everything before that record was applied. Apply nothing more.
+        A partition stops for good at a record that only a newer program can read; see ``blocked``.
         """
         applied: dict[int, NextOffset] = {}
-        try:
-            for entry in batch.entries:
-                if entry.offset >= self.view.offsets.applied[entry.partition]:
-                    self._apply_entry(entry)
-                    applied[entry.partition] = NextOffset(entry.offset + 1)
-            for partition, end in batch.ends.items():
-                reached = applied.get(partition, self.view.offsets.applied[partition])
-                applied[partition] = max(reached, end)
-        finally:
+        for entry in batch.entries:
+            if entry.partition in self.blocked or entry.offset < self.view.offsets.applied[entry.partition]:
+                continue
+            try:
+                self._apply_entry(entry)
+            except LogRecordUnreadable as error:
+                self.blocked[entry.partition] = error
+                _log.error("log-record-unreadable", reason=error.message)
+            else:
+                applied[entry.partition] = NextOffset(entry.offset + 1)
+        for partition in batch.ends.keys() - self.blocked.keys():
+            reached = applied.get(partition, self.view.offsets.applied[partition])
+            applied[partition] = max(reached, batch.ends[partition])
+        if batch.entries or any(self.view.offsets.applied[partition] != to for partition, to in applied.items()):
             self._swap(applied)
 
     def install_graphs(self) -> bool:

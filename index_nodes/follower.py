@@ -12,7 +12,7 @@ from index_nodes.log import IndexLog
 from index_nodes.replica import Replica, open_replica, restore
 from index_nodes.settings import NodeSettings
 from index_nodes.states import NODE, NodeEvent, NodeState, advance
-from schemas.errors import FreshlensError, LogChanged, StorageError, TransientError
+from schemas.errors import FreshlensError, LogChanged, SettingsError, StorageError, TransientError
 from schemas.metrics import Metrics
 from topics.store import ObjectStore
 
@@ -42,6 +42,7 @@ class Follower:
         self._lock = threading.Lock()
         self._candidate: Replica | None = None
         self._refused_seq = 0
+        self._is_blocked = False  # caught up but for what only a newer program reads: answers, and is not ready
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
             for name, work in (("follower", self._follow), ("head-watcher", self._watch))
@@ -70,8 +71,8 @@ class Follower:
 
     @property
     def answers(self) -> bool:
-        """Whether searches are answered: once caught up, or stopped at a record that only a newer program reads."""
-        return self.state.is_ready or (self.replica is not None and self.replica.blocked is not None)
+        """Whether searches are answered: once caught up with what can be read."""
+        return self.state.is_ready or self._is_blocked
 
     def _advance(self, event: NodeEvent) -> None:
         """Move the node's state, and say so. Once it drains, has failed or has stopped, only its end can come."""
@@ -101,11 +102,13 @@ class Follower:
         self.replica = replica
         self._advance(NodeEvent.LOADED)
         until = self._ends()
-        while not (replica.has_applied(until) or replica.blocked or self._stopping.is_set()):
+        while not (replica.has_applied(replica.readable(until)) or self._stopping.is_set()):
             if replica.step(_POLL_S):
                 self._on_change()
+        self._is_blocked = replica.blocked is not None
         if replica.has_applied(until) and not self._stopping.is_set():
             self._advance(NodeEvent.CAUGHT_UP)
+        self._on_change()
         self._note_generation(replica)
         self._threads[1].start()
         while not self._stopping.is_set():
@@ -151,7 +154,7 @@ class Follower:
     def _taken_over(self, old: Replica, candidate: Replica) -> bool:
         """Let the candidate catch up with what is served, and put it in its place; nothing goes back in time."""
         candidate.catch_up(old.view.offsets.applied, self._stopping.is_set)
-        if not candidate.has_applied(old.view.offsets.applied):
+        if self._stopping.is_set():
             return False
         self.replica, self._candidate = candidate, None
         old.close()
@@ -166,7 +169,8 @@ class Follower:
             try:
                 self._check_log()
                 self._look_for_head()
-            except TransientError as error:
+            except (TransientError, SettingsError) as error:
+                # SettingsError: the topic is not there, which a broker also says while it starts.
                 _log.warning("head-watch-waits", reason=error.message)
             except OSError as error:
                 _log.warning("store-unavailable", reason=str(error))
@@ -174,9 +178,11 @@ class Follower:
     def _check_log(self) -> None:
         """A topic that was created again under our offsets gives no error of its own once it is long enough."""
         assert self.replica is not None
-        found = self._index_log.log_id()
-        if found != self.replica.log_id:
-            raise LogChanged(f"index-log is now {found}, but what is served is of {self.replica.log_id}")
+        bounds, applied = self._index_log.bounds(), self.replica.view.offsets.applied
+        if bounds.log_id != self.replica.log_id:
+            raise LogChanged(f"index-log is now {bounds.log_id}, but what is served is of {self.replica.log_id}")
+        behind = sum(max(0, bounds.end[partition] - offset) for partition, offset in applied.items())
+        self._metrics.gauge("freshlens_index_lag_records", behind)
 
     def _look_for_head(self) -> None:
         served = self.replica

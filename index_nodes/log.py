@@ -174,7 +174,10 @@ def _offset(message: Message) -> int:
 
 
 def _raise_unless_transient(error: KafkaError) -> None:
+    # A broker that has just started knows no topics for a moment. If ours is really gone, and made again, the check of
+    # the log's identity says so.
+    missing = error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
     ours = clients.translated(error, "read index-log")
-    if not isinstance(ours, TransientError):
+    if not missing and not isinstance(ours, TransientError):
         raise ours
     _log.warning("index-log-unavailable", reason=ours.message)

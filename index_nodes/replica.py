@@ -13,7 +13,7 @@ from index_nodes.applier import Applier
 from index_nodes.generation import Generation
 from index_nodes.graph import GraphBuilder
 from index_nodes.heads import Head
-from index_nodes.log import BATCH_RECORDS_MAX, IndexLog, LogBatch, LogReader, check_bounds, check_positions
+from index_nodes.log import IndexLog, LogBatch, LogReader, check_bounds, check_positions
 from index_nodes.manifest import check_files, check_lane, read_manifest
 from index_nodes.tail import BLOCK_ROWS
 from index_nodes.view import IndexView
@@ -27,14 +27,10 @@ _log = structlog.get_logger()
 
 
 class Replica:
-    """Stepped by one thread; ``view`` may be captured by any.
-
-    ``blocked``: set when the log holds a record that only a newer program can read; nothing more is applied.
-    """
+    """Stepped by one thread; ``view`` may be captured by any."""
 
     def __init__(self, head: Head | None, log_id: LogId, applier: Applier, reader: LogReader, metrics: Metrics) -> None:
         self.head, self.log_id, self.applier = head, log_id, applier
-        self.blocked: LogRecordUnreadable | None = None
         self._reader, self._metrics = reader, metrics
         self._behind: dict[int, int] = {}  # partition → append time of the last record applied there
 
@@ -46,6 +42,11 @@ class Replica:
     def seq(self) -> int:
         """Sequence number of the head, 0 before the first."""
         return self.head.seq if self.head else 0
+
+    @property
+    def blocked(self) -> LogRecordUnreadable | None:
+        """Set while a partition has stopped at a record that only a newer program can read."""
+        return next(iter(self.applier.blocked.values()), None)
 
     def lag_ms(self, now_us: int) -> int:
         """How long what is known to wait has been in the log; 0 if nothing waits."""
@@ -60,26 +61,23 @@ class Replica:
         """
         before = self.applier.view
         self.applier.install_graphs()
-        if self.blocked is not None:
-            time.sleep(timeout_s)  # the reader is left where it is
-            return False
         batch = self._reader.read(timeout_s)
-        try:
-            self.applier.apply(batch)
-        except LogRecordUnreadable as error:
-            self.blocked = error
-            _log.error("log-record-unreadable", reason=error.message)
+        self.applier.apply(batch)
         self._note_lag(batch)
         return self.applier.view is not before
 
     def has_applied(self, until: Mapping[int, int]) -> bool:
-        """Whether nothing below these offsets is missing; False for ever once blocked before them."""
+        """Whether nothing below these offsets is missing; never again once blocked before them."""
         return self.view.offsets.covers(until)
 
     def catch_up(self, until: Mapping[int, int], should_stop: Callable[[], bool]) -> None:
-        """Step until ``until`` is applied, the log is blocked, or it should stop."""
-        while not (self.has_applied(until) or self.blocked or should_stop()):
+        """Step until ``until`` is applied in every partition that is not blocked, or it should stop."""
+        while not (self.has_applied(self.readable(until)) or should_stop()):
             self.step(0.1)
+
+    def readable(self, until: Mapping[int, int]) -> dict[int, int]:
+        """Those of ``until`` whose partition is not blocked."""
+        return {partition: offset for partition, offset in until.items() if partition not in self.applier.blocked}
 
     def close(self) -> None:
         self.applier.close()
@@ -87,15 +85,13 @@ class Replica:
 
     def _note_lag(self, batch: LogBatch) -> None:
         for entry in batch.entries:
-            self._behind[entry.partition] = entry.appended_at_ms
-        if self.blocked is not None:
-            return
-        for partition in batch.ends:
+            if entry.partition not in self.applier.blocked or entry.partition not in self._behind:
+                self._behind[entry.partition] = entry.appended_at_ms
+        for partition in batch.ends.keys() - self.applier.blocked.keys():
             self._behind.pop(partition, None)
         if batch.entries:
             waited_ms = time.time() * 1000 - batch.entries[-1].appended_at_ms
             self._metrics.observe("freshlens_index_freshness_seconds", max(0.0, waited_ms / 1000))
-        self._metrics.gauge("freshlens_index_lag_records", len(batch.entries) // BATCH_RECORDS_MAX)
 
 
 def load_generation(store: ObjectStore, lane: Lane, shard: int, head: Head) -> Generation:

@@ -111,7 +111,8 @@ def _best_of(view: IndexView, part: Part, passing: Passing, query: Vector, k: in
 
 
 def _scores(part: Part, rows: LocalRows, query: Vector) -> npt.NDArray[np.float64]:
-    scores: npt.NDArray[np.float64] = (part.vectors_of(rows) @ query).astype(np.float64)
+    # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
+    scores: npt.NDArray[np.float64] = part.vectors_of(rows).astype(np.float64) @ query.astype(np.float64)
     return scores.round(SCORE_DECIMALS)
 
 

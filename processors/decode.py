@@ -201,18 +201,16 @@ def _formed(image: Image.Image, form: PictureForm) -> Pixels:
     method, size = _INTERPOLATION[form.interpolation], form.size
     if form.resize == "squash":
         return np.asarray(image.resize((size, size), method))
-    ends = min(image.size) if form.resize == "shortest" else max(image.size)
-    scaled = image.resize((_scaled(image.width, size, ends), _scaled(image.height, size, ends)), method)
-    left, top = round((scaled.width - size) / 2), round((scaled.height - size) / 2)
     if form.resize == "shortest":
+        side = min(image.size)
+        scaled = image.resize((size * image.width // side, size * image.height // side), method)
+        left, top = round((scaled.width - size) / 2), round((scaled.height - size) / 2)
         return np.asarray(scaled.crop((left, top, left + size, top + size)))
+    side = max(image.size)
+    scaled = image.resize((max(1, round(size * image.width / side)), max(1, round(size * image.height / side))), method)
     canvas = Image.new("RGB", (size, size), (form.fill,) * 3)
-    canvas.paste(scaled, (-left, -top))
+    canvas.paste(scaled, ((size - scaled.width) // 2, (size - scaled.height) // 2))
     return np.asarray(canvas)
-
-
-def _scaled(side: int, size: int, reference: int) -> int:
-    return max(1, int(size * side / reference))
 
 
 def _shrunk(image: Image.Image, side_max: int) -> Image.Image:

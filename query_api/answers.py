@@ -16,7 +16,11 @@ _DIGITS = 6
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
-    """A product as shoppers see it. ``thumbnail`` is a path of this server, or null without a picture."""
+    """A product as shoppers see it.
+
+    ``thumbnail`` is a path of this server, or null without a picture; ``attributes`` has all that a filter can name,
+    the offer included.
+    """
 
     product_id: str
     version: int
@@ -259,7 +263,7 @@ def result_of(ranked: Ranked, position: int, tenant: str) -> Result:
         **_fields(hit, tenant),
         position=position,
         score=round(ranked.score, _DIGITS),
-        similarity=round(hit.similarity, _DIGITS),
+        similarity=_cosine(hit.similarity),
         source=hit.source,
     )
 
@@ -290,13 +294,24 @@ def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:
     ]
 
 
+def _cosine(similarity: float) -> float:
+    """Vectors rest as fp16, so that a product and itself may come out a little above 1."""
+    return round(min(1.0, max(-1.0, similarity)), _DIGITS)
+
+
+def _offer(hit: ShardHit) -> Attributes:
+    """The offer among the attributes: whatever a filter can name can be read there."""
+    offer = {"price": hit.price, "currency": hit.currency, "stock": hit.stock, "in_stock": hit.in_stock}
+    return {name: value for name, value in offer.items() if value is not None}
+
+
 def _fields(hit: ShardHit, tenant: str) -> dict[str, Any]:
     return {
         "product_id": hit.product_id,
         "version": hit.version,
         "title": hit.title,
         "description": hit.description,
-        "attributes": hit.attributes,
+        "attributes": {**hit.attributes, **_offer(hit)},
         "price": hit.price,
         "currency": hit.currency,
         "stock": hit.stock,

@@ -1,6 +1,7 @@
 """The query encoder, a process of its own: torch, and nothing of FAISS. Decoding in children, the model in a thread."""
 
 import asyncio
+import io
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import numpy as np
 import structlog
 import uvloop
 from aiohttp import web
+from PIL import Image
 
 from processors.decode import Crop, Decoded
 from processors.decoder_pool import DecoderPool
@@ -177,7 +179,9 @@ async def _opened(
     pool = DecoderPool(encoder.form, settings.decoders)
     service = EncoderService(encoder, pool, metrics, batch_max=settings.batch_max, cache_max=settings.cache_max)
     try:
-        await asyncio.gather(pool.warm(), service.warm())
+        await pool.warm()
+        # A decoder's libraries load at its first real picture, which must not be a shopper's.
+        await asyncio.gather(service.warm(), *(pool.decode(_plain_jpeg()) for _ in range(settings.decoders)))
         yield service
     finally:
         await asyncio.to_thread(pool.close)
@@ -205,6 +209,12 @@ async def _healthz(request: web.Request) -> web.Response:
 
 def _packed(body: msgspec.Struct, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.msgpack.encode(body), status=status, content_type=_MEDIA_TYPE)
+
+
+def _plain_jpeg() -> bytes:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(picture, "JPEG")
+    return picture.getvalue()
 
 
 def _raw(vector: Vector | None) -> bytes | None:

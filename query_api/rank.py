@@ -21,4 +21,10 @@ def rank(hits: Sequence[ShardHit], k: int) -> list[Ranked]:
         hits: as merged: by similarity descending, then product_id; or newest first.
         k: how many are shown.
     """
-    return [Ranked(hit, hit.similarity, {"visual": hit.similarity}) for hit in hits[:k]]
+    return [_ranked(hit) for hit in hits[:k]]
+
+
+def _ranked(hit: ShardHit) -> Ranked:
+    # Vectors rest as fp16, so that a product and itself may come out a little above 1.
+    visual = min(hit.similarity, 1.0)
+    return Ranked(hit, visual, {"visual": visual})

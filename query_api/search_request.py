@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from query_api.settings import TIMEOUT_MS_MAX, WAIT_MS_MAX, ApiSettings
+from query_api.settings import TIMEOUT_MS, TIMEOUT_MS_MAX, WAIT_MS_MAX, ApiSettings
 from schemas.embeddings import Space, Vector, normalise
 from schemas.errors import InvalidQuery, UnknownField
 from schemas.filters import Filter, parse_filter
@@ -108,7 +108,7 @@ class Query:
     filter: Filter | None = None
     filter_json: str | None = None
     k: int = 10
-    timeout_ms: int = 2_000
+    timeout_ms: int = TIMEOUT_MS
     token: ReadToken = field(default_factory=ReadToken)
     wait_ms: int = 0
     require: bool = False

@@ -14,6 +14,8 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 NO_ENCODER = "none:"
 BUNDLED_ENCODER = "bundled"
 
+TIMEOUT_MS = 5_000
+"""Encoding on a laptop that is busy with an import fits, and nobody waits for ever."""
 TIMEOUT_MS_MAX = 30_000
 WAIT_MS_MAX = 60_000
 ITEMS_MAX = 1_000
@@ -44,8 +46,8 @@ class ApiSettings:
     port: int = 8080
     encoder: str = BUNDLED_ENCODER
     encoder_url: str = ""
-    timeout_ms: int = 2_000
-    """Time for a search that names none: encoding on a busy laptop fits, and nobody waits for ever."""
+    timeout_ms: int = TIMEOUT_MS
+    """Time for a search that names none."""
     node_age_max_s: float = 10.0
     """A node that has not been heard of for so long is asked last."""
     no_match_image: float | None = None
@@ -89,7 +91,7 @@ class ApiSettings:
             port=read.whole("FRESHLENS_PORT", 8080, 0, 65_535),
             encoder=encoder,
             encoder_url=encoder_url,
-            timeout_ms=read.whole("FRESHLENS_TIMEOUT_MS", 2_000, 1, TIMEOUT_MS_MAX),
+            timeout_ms=read.whole("FRESHLENS_TIMEOUT_MS", TIMEOUT_MS, 1, TIMEOUT_MS_MAX),
             node_age_max_s=read.number("FRESHLENS_NODE_AGE_MAX_S", 0.1, 3_600.0) or 10.0,
             no_match_image=read.number("FRESHLENS_NO_MATCH_IMAGE", -1.0, 1.0),
             no_match_text=read.number("FRESHLENS_NO_MATCH_TEXT", -1.0, 1.0),

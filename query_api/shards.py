@@ -4,6 +4,7 @@ from typing import TypeVar
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from query_api.problems import error_of
 from schemas.errors import DeadlineExceeded, QueryError, ShardUnavailable
@@ -28,30 +29,32 @@ class RemoteShard:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self.url = url.rstrip("/")
         self._session = session
+        # Parsed once: it costs as much as encoding the question.
+        self._search, self._lookup = URL(f"{self.url}/shard/search"), URL(f"{self.url}/shard/lookup")
 
     async def search(self, request: ShardSearch) -> ShardAnswer:
         """Raises QueryError for what the node refuses, ShardUnavailable or DeadlineExceeded without an answer."""
         limit_s = (request.wait_ms + request.timeout_ms) / 1000 + _SLACK_S
-        return await self._ask("/shard/search", request, limit_s, _answers)
+        return await self._ask(self._search, request, limit_s, _answers)
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
         """Raises as :meth:`search`."""
-        return await self._ask("/shard/lookup", request, request.wait_ms / 1000 + _LOOKUP_S, _products)
+        return await self._ask(self._lookup, request, request.wait_ms / 1000 + _LOOKUP_S, _products)
 
-    async def _ask(self, path: str, request: msgspec.Struct, limit_s: float, answers: msgspec.msgpack.Decoder[A]) -> A:
+    async def _ask(self, url: URL, request: msgspec.Struct, limit_s: float, answers: msgspec.msgpack.Decoder[A]) -> A:
         body = _encoder.encode(request)
         try:
             try:
-                return await self._post(path, body, limit_s, answers)
+                return await self._post(url, body, limit_s, answers)
             except aiohttp.ServerDisconnectedError:
                 # A kept connection that the node had just closed. Questions change nothing: ask again.
-                return await self._post(path, body, limit_s, answers)
+                return await self._post(url, body, limit_s, answers)
         except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
             raise ShardUnavailable(f"{self.url} did not answer: {type(error).__name__}: {error}") from error
 
-    async def _post(self, path: str, body: bytes, limit_s: float, answers: msgspec.msgpack.Decoder[A]) -> A:
+    async def _post(self, url: URL, body: bytes, limit_s: float, answers: msgspec.msgpack.Decoder[A]) -> A:
         limit = aiohttp.ClientTimeout(total=limit_s)
-        async with self._session.post(self.url + path, data=body, headers=_HEADERS, timeout=limit) as response:
+        async with self._session.post(url, data=body, headers=_HEADERS, timeout=limit) as response:
             raw = await response.read()
             if response.status == 200:
                 return answers.decode(raw)

@@ -80,7 +80,7 @@ def worker_app(
     data: Path,
     slot: int = 0,
     ledger: AckLedger | None = None,
-    buffer_max: int = 256,
+    buffer_max: int = 2_048,
     **over: Any,
 ) -> WorkerApp:
     """The Faust app of one worker process, in the consumer group ``kafka.group(role)``.

@@ -103,6 +103,8 @@ class PictureFetcher:
                     raise ImageSourceUnavailable(f"{place.url[:200]} answered {response.status}")
                 self._check_bytes(response.content_length or 0)
                 return await self._body(response.content.iter_chunked(_CHUNK_BYTES))
+        except aiohttp.InvalidURL as error:
+            raise ImageRefused(f"{place.url[:200]}: {error}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             refusal = _refusal_within(error)
             if refusal is not None:

@@ -44,7 +44,8 @@ Role = Literal["embed", "deletes", "feedback"]
 INFLIGHT_EVENTS_MAX = 10_000
 INFLIGHT_BYTES_MAX = 256 * 1024 * 1024
 """A price change overtakes this much of pictures; more is left to Kafka."""
-FAUST_BUFFER_MAX = 64
+FAUST_BUFFER_MAX = 2_048
+"""Where Faust's buffer is full it sleeps for a whole second, so it must hold more than a second's work."""
 DECODING_MAX = 64
 
 
@@ -59,14 +60,16 @@ def run(role: Role, settings: StreamsSettings, metrics: Metrics, on_ready: Calla
     if role == "feedback":
         feedback.run(settings, metrics, on_ready)
         return
-    topic = names.PRODUCT_ADDED if role == "embed" else names.PRODUCT_DELETED
-    check_topics(settings.kafka, [topic, names.INDEX_LOG, names.INDEX_PROGRESS, names.DEAD_LETTERS])
-    _check_layout(settings)
     if role == "deletes":
+        _check_cluster(settings, names.PRODUCT_DELETED)
         asyncio.run(_serve_deletes(settings, metrics, on_ready))
         return
-    check_topics(settings.kafka, [names.PRODUCT_RETRY])
-    encoder = _load_encoder(settings)
+    run_embed(settings, _load_encoder(settings), metrics, on_ready)
+
+
+def run_embed(settings: StreamsSettings, encoder: Encoder, metrics: Metrics, on_ready: Callable[[], None]) -> None:
+    """Run an embed worker with an encoder of the caller's; otherwise as :func:`run`."""
+    _check_cluster(settings, names.PRODUCT_ADDED, names.PRODUCT_RETRY)
     asyncio.run(_serve_embed(settings, encoder, metrics, on_ready))
 
 
@@ -205,7 +208,8 @@ def _load_encoder(settings: StreamsSettings) -> Encoder:
     return encoder
 
 
-def _check_layout(settings: StreamsSettings) -> None:
+def _check_cluster(settings: StreamsSettings, *inputs: str) -> None:
+    check_topics(settings.kafka, [*inputs, names.INDEX_LOG, names.INDEX_PROGRESS, names.DEAD_LETTERS])
     topic, due = settings.kafka.topic(names.INDEX_LOG), settings.lane.layout.partitions
     found = administration.partition_count(clients.admin(settings.kafka), topic)
     if found != due:

@@ -1,7 +1,26 @@
-"""For all tests: how Hypothesis searches."""
+"""For all tests: how Hypothesis searches, and one running product."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.running import Running
 
 # A busy machine must not fail a property for the time that one example took.
 settings.register_profile("freshlens", deadline=None, print_blob=True)
 settings.load_profile("freshlens")
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One running product for the whole session; every test uses products and tenants of its own."""
+    with Running(tmp_path_factory.mktemp("running") / "data", FRESHLENS_QUALITY_WINDOW_S="5") as running:
+        yield running
+        assert running.stop() == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "running" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)

@@ -15,7 +15,7 @@ from freshlens import run_file
 from freshlens.client import Client
 from freshlens.run_file import RunFile
 
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
 
 
@@ -31,6 +31,7 @@ class Running:
         self._environ = {**os.environ, **environ}
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process: subprocess.Popen[str] | None = None
+        self._reader = threading.Thread()
 
     def __enter__(self) -> Self:
         self.start()
@@ -52,20 +53,28 @@ class Running:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
-        self.wait_for("ready")
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+        try:
+            self.wait_for("ready")
+        except AssertionError:
+            self.kill()
+            raise
 
     def stop(self) -> int:
         """Ctrl-C, and its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(STOP_TIMEOUT_S)
+        code = self._process.wait(STOP_TIMEOUT_S)
+        self._reader.join(STOP_TIMEOUT_S)
+        return code
 
     def kill(self) -> None:
         """kill -9 of the launcher itself."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        self._reader.join(STOP_TIMEOUT_S)
 
     def kill_role(self, role: str) -> None:
         """kill -9 of one process."""
@@ -113,7 +122,8 @@ class Running:
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self.said.append(line.rstrip("\n"))
-            self._lines.put(line.rstrip("\n"))
+        with process.stdout as lines:
+            for line in lines:
+                self.said.append(line.rstrip("\n"))
+                self._lines.put(line.rstrip("\n"))
         self._lines.put(None)

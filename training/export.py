@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from training.baseline import histogram_vectors
 from training.calibrate import thresholds
 from training.evaluate import (
+    Encode,
     clothing_against_train,
     clothing_figures,
     crowded_figures,
@@ -29,7 +30,7 @@ from training.evaluate import (
     grocery_figures,
     text_figures,
 )
-from training.pack import Drawn, draw_products, load_clothing, load_grocery
+from training.pack import Clothing, Drawn, Grocery, draw_products
 from training.texts import all_words
 from training.train import CONFIG, embed_images, load_data
 
@@ -85,11 +86,11 @@ def _parts(texts: list[str]) -> Iterator[list[str]]:
         yield texts[start : start + 256]
 
 
-def figures(encoder: Encoder, datasets: Path, drawn: Drawn) -> dict[str, dict[str, float]]:
+def figures(encoder: Encoder, grocery: Grocery, clothing: Clothing, drawn: Drawn) -> dict[str, dict[str, float]]:
     """Every figure of the model card, for the model and for the histogram baseline."""
-    grocery, clothing = load_grocery(datasets), load_clothing(datasets)
     table = {}
-    for name, encode in {"model": encoder.images, "hsv_histogram": histogram_vectors}.items():
+    images = _remembered(encoder.images)
+    for name, encode in {"model": images, "hsv_histogram": histogram_vectors}.items():
         table[name] = {
             **grocery_figures(encode, grocery),
             **crowded_figures(encode, grocery, clothing),
@@ -97,8 +98,20 @@ def figures(encoder: Encoder, datasets: Path, drawn: Drawn) -> dict[str, dict[st
             **clothing_against_train(encode, clothing),
             **drawn_figures(encode, drawn),
         }
-    table["model"] |= text_figures(encoder.images, encoder.texts, grocery, drawn)
+    table["model"] |= text_figures(images, encoder.texts, grocery, drawn)
     return table
+
+
+def _remembered(encode: Encode) -> Encode:
+    """`encode` that looks at each array only once, as long as the array lives."""
+    known: dict[int, Any] = {}
+
+    def remembering(pictures: Any) -> Any:
+        if id(pictures) not in known:
+            known[id(pictures)] = pictures, encode(pictures)
+        return known[id(pictures)][1]
+
+    return remembering
 
 
 def unseen_products(count: int, cache: Path) -> Drawn:
@@ -126,7 +139,7 @@ def main() -> None:
     write_model(given.run / "checkpoint.pt", all_words(data), given.out)
     encoder = Encoder(given.out)
     drawn = unseen_products(given.drawn_products, given.run / "unseen.pkl")
-    measured = figures(encoder, given.datasets, drawn)
+    measured = figures(encoder, data[0], data[1], drawn)
     levels = thresholds(encoder, data[0], drawn)
     (given.out / "thresholds.json").write_text(
         json.dumps({modality: level["cosine_min"] for modality, level in levels.items()}, indent=1) + "\n"

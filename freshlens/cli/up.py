@@ -98,6 +98,9 @@ def serve_command(context: Context, role: str, supervised: bool) -> None:
         serve_metrics(int(metrics_port))
     environ = {"FRESHLENS_DATA": str(context.data.resolve()), **context.environ}
     processes.serve(role, environ, PrometheusMetrics(), lambda: _say("ready"))
+    sys.stderr.flush()
+    # The role has finished its work; torch's own teardown would take seconds more, and a supervisor waits for it.
+    os._exit(0)
 
 
 def configure_logging() -> None:

@@ -1,19 +1,17 @@
 // Saying things: to screen readers (announce), to everyone for some seconds (toast), and where an answer is lacking (notice).
-import { button, byId, element, icon } from "./elements.js";
+import { byId, element, icon } from "./elements.js";
 
 /** Read out by screen readers when they are idle. */
 export function announce(words) {
   byId("live").textContent = words;
 }
 
-/** A short message in the corner; with an action it stays longer. Returns the node, to be updated. */
-export function toast(words, { kind = "info", action = null, seconds = action ? 9 : 5 } = {}) {
+/** A short message in the corner. */
+export function toast(words, { kind = "info", seconds = 5 } = {}) {
   const node = element("div", { className: `toast ${kind}` }, icon(kind === "error" ? "alert" : "check"), element("span", {}, words));
-  if (action) node.append(button(action.words, { className: "quiet", onclick: () => (node.remove(), action.run()) }));
   byId("toasts").append(node);
   announce(words);
   setTimeout(() => node.remove(), seconds * 1000);
-  return node;
 }
 
 /** The toast of a failed request: what happened, and the stable code to search for. */

@@ -3,6 +3,7 @@ import { byId, element } from "./elements.js";
 
 const WAIT_MS = 2000;
 const PATIENCE_MS = 20000;
+const SETTLED_MS = 3000;
 const STATUS_EVERY_MS = 10000;
 
 /** "7.1 ms", "212 ms" */
@@ -14,18 +15,17 @@ export const elapsed = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 10
 
 /**
  * Searches with a change's read token until the index has it and `seen(answer)` holds.
- * Resolves to {ms, answer, seen}: milliseconds since `startedAt` (performance.now()), and whether it was seen at all.
+ * Resolves to {ms, seen}: milliseconds since `startedAt` (performance.now()), and whether it was seen at all.
  */
 export async function watchUntil(api, body, token, seen, startedAt) {
-  const deadline = performance.now() + PATIENCE_MS;
-  let answer;
-  do {
-    answer = await api.search({ ...body, min_offset: token, wait_ms: WAIT_MS });
-    if (seen(answer)) return { ms: performance.now() - startedAt, answer, seen: true };
-    // Applied and yet not as hoped: the event was refused or outdated, and waiting longer changes nothing.
-    if (answer.freshness_met) await pause(150);
-  } while (performance.now() < deadline && !(answer.freshness_met && performance.now() - startedAt > 3000));
-  return { ms: performance.now() - startedAt, answer, seen: false };
+  for (;;) {
+    const answer = await api.search({ ...body, min_offset: token, wait_ms: WAIT_MS });
+    const ms = performance.now() - startedAt;
+    if (seen(answer)) return { ms, seen: true };
+    // Applied and yet not as hoped: the event was refused or outdated, and waiting much longer changes nothing.
+    if (ms > (answer.freshness_met ? SETTLED_MS : PATIENCE_MS)) return { ms, seen: false };
+    await pause(150);
+  }
 }
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -21,12 +21,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
 from tests.e2e.shop import Shop, stocked
+from tests.running import Running
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "tests" / "output"
-# Starting includes the broker and two models on a busy machine with two cores.
-READY_TIMEOUT_S = 180.0
-STOP_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
 STEP_TIMEOUT_MS = 15_000
 WIDE = (1280, 900)
 PHONE = (360, 780)
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def running(command: list[str], log: Path) -> Iterator[str]:
+def server(command: list[str], log: Path) -> Iterator[str]:
     """A server that says ``search URL`` and ``ready``; yields the URL, and stops the server at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
@@ -85,20 +85,17 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 def fake_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The stand-in, for states of the page that the product shows only when something is wrong."""
     log = tmp_path_factory.mktemp("fake") / "log"
-    with running([sys.executable, "-m", "tests.e2e.fake_api", "--port", "0", "--products", "36"], log) as url:
+    with server([sys.executable, "-m", "tests.e2e.fake_api", "--port", "0", "--products", "36"], log) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def product_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def product_url(request: pytest.FixtureRequest) -> str:
     """The product itself."""
     if _SERVER:
-        yield request.getfixturevalue("fake_url") if _SERVER == "fake" else _SERVER.rstrip("/")
-        return
-    folder = tmp_path_factory.mktemp("up")
-    command = [str(Path(sys.executable).with_name("freshlens")), "up", "--data", str(folder / "data")]
-    with running([*command, "--port", "0", "--kafka-port", "0", "--no-demo"], folder / "log") as url:
-        yield url
+        return str(request.getfixturevalue("fake_url")) if _SERVER == "fake" else _SERVER.rstrip("/")
+    running: Running = request.getfixturevalue("running")
+    return running.url
 
 
 @pytest.fixture(scope="session")

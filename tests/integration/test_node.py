@@ -14,15 +14,17 @@ import aiohttp
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient
 
+from freshlens.cli import cli
 from index_nodes import node
 from index_nodes.compaction import CompactionReport, compact_once, roll_back
 from index_nodes.log import KafkaLog
 from index_nodes.settings import NodeSettings
 from index_nodes.status import read_statuses
 from schemas.embeddings import Space
-from schemas.errors import LayoutChanged, LogChanged
+from schemas.errors import LayoutChanged, LogChanged, ManifestCorrupt
 from schemas.filters import AnyOf
 from schemas.framing import INDEX_LOG
 from schemas.identity import partition_of
@@ -350,3 +352,24 @@ async def test_twenty_thousand_vectors_are_found_after_a_compaction(
             assert {hit.source for hit in answer.hits} == {"main"}
             found += len(truth & {int(hit.product_id[1:]) for hit in answer.hits})
         assert found / 2000 >= 0.95
+
+
+def test_the_commands_compact_show_and_roll_back(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    environ = {**kafka_settings.environment(), "FRESHLENS_SPACE": str(LANE.space)}
+
+    def freshlens(*arguments: str) -> str:
+        result = CliRunner().invoke(cli, ["--data", str(tmp_path), *arguments], env=environ)
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result.output
+
+    publisher = Publisher(kafka_settings)
+    publisher.send(records.content("p", 1, [records.picture(1)]))
+    assert "head 1, 1 products, 1 rows" in freshlens("compact")
+    assert "nothing new" in freshlens("compact")
+    publisher.send(records.content("q", 1, [records.picture(2)]))
+    assert "head 2, 2 products, 2 rows" in freshlens("compact", "--wait")
+    assert '"products": 1' in freshlens("generations", "show", "1")
+    assert "head 3 is the build of head 1" in freshlens("generations", "rollback", "1")
+    assert "rollback" in freshlens("generations", "list")
+    damaged = CliRunner().invoke(cli, ["--data", str(tmp_path), "generations", "show", "9"], env=environ)
+    assert isinstance(damaged.exception, ManifestCorrupt)

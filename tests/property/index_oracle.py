@@ -83,7 +83,10 @@ class Oracle:
         """The k best (product, score) of those that pass and have a view; ties by product_id."""
         scored = []
         for product_id, product in self.visible(tenant, clause).items():
-            scores = [float(from_fp16(raw, DIM) @ query) for raw in product.vectors.values()]
+            scores = [
+                float(from_fp16(raw, DIM).astype(np.float64) @ query.astype(np.float64))
+                for raw in product.vectors.values()
+            ]
             if scores:
                 scored.append((-round(max(scores), 6), product_id))
         return [(product_id, -score) for score, product_id in sorted(scored)[:k]]
@@ -117,16 +120,4 @@ def _within(value: AttributeValue, bounds: Range) -> bool:
         and (bounds.gt is None or value > bounds.gt)  # type: ignore[operator]
         and (bounds.lte is None or value <= bounds.lte)  # type: ignore[operator]
         and (bounds.lt is None or value < bounds.lt)  # type: ignore[operator]
-    )
-
-
-def scores_agree(found: Iterable[tuple[str, float]], expected: Iterable[tuple[str, float]]) -> bool:
-    """Equal products in equal order, but for scores that differ by rounding only."""
-    found, expected = list(found), list(expected)
-    if len(found) != len(expected):
-        return False
-    same_scores = np.allclose([score for _, score in found], [score for _, score in expected], atol=3e-6)
-    return same_scores and all(
-        a == b or any(abs(score - other) <= 3e-6 for key, other in expected if key == a)
-        for (a, score), (b, _) in zip(found, expected, strict=True)
     )

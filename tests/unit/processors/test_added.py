@@ -135,7 +135,9 @@ def test_vectors_of_another_space_are_refused(given: GivenVector, code: str) -> 
 
 
 def test_the_record_is_what_every_reader_accepts() -> None:
-    event = ProductAdded("shop", "1", content=Content(title="A mug", attributes={"colour": "red"}), offer=Offer(price=3))
+    event = ProductAdded(
+        "shop", "1", content=Content(title="A mug", attributes={"colour": "red"}), offer=Offer(price=3)
+    )
     record = record_of(event, (IMAGE, OTHER))
     assert record is not None
     partition = partition_of(record.key, 8)

@@ -1,5 +1,6 @@
 """Pictures of every kind and hostile bytes: decoded right, or refused with a code."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -204,7 +205,5 @@ def test_mutated_pictures_raise_nothing_but_our_errors() -> None:
             broken = bytearray(raw)
             for place in rng.integers(0, len(raw), 4):
                 broken[place] = rng.integers(0, 256)
-            try:
-                decode(bytes(broken), FORM)
-            except InvalidRecord as error:
-                assert error.code in ("undecodable-image", "image-too-large")
+            with contextlib.suppress(UndecodableImage, ImageTooLarge):  # anything else fails the test
+                assert decode(bytes(broken), FORM).pixels.shape == (32, 32, 3)

@@ -29,7 +29,7 @@ async def test_a_vector_finds_its_product_first(api: Api) -> None:
     assert best["position"] == 1
     assert best["score"] == best["similarity"] == pytest.approx(1.0, abs=2e-3)
     assert best["source"] == "tail"
-    assert best["attributes"] == {"color": "blue"}
+    assert best["attributes"] == {"color": "blue", "price": 15.0, "in_stock": True}
     assert best["price"] == 15.0
     assert len(answer["results"]) == 2
     assert answer["shards"] == {"answered": 1, "total": 1}

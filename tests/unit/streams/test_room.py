@@ -1,0 +1,42 @@
+"""The bound on what is in flight."""
+
+import asyncio
+
+from streams.room import Room
+
+
+async def test_it_holds_back_by_events_and_by_bytes_first_come_first_served() -> None:
+    room = Room(events_max=2, bytes_max=100)
+    await room.enter(60)
+    order: list[str] = []
+
+    async def enter(name: str, size: int) -> None:
+        await room.enter(size)
+        order.append(name)
+
+    large, small = asyncio.create_task(enter("large", 50)), asyncio.create_task(enter("small", 10))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert order == [], "the small one does not overtake"
+    room.leave(60)
+    await asyncio.gather(large, small)
+    assert order == ["large", "small"]
+    assert (room.events, room.bytes) == (2, 60)
+    third = asyncio.create_task(enter("third", 1))
+    await asyncio.sleep(0)
+    assert not third.done()
+    third.cancel()
+    await asyncio.gather(third, return_exceptions=True)
+    room.leave(50)
+    room.leave(10)
+    assert (room.events, room.bytes) == (0, 0)
+
+
+async def test_one_event_larger_than_all_of_it_is_let_in_alone() -> None:
+    room = Room(events_max=5, bytes_max=10)
+    await room.enter(1000)
+    waiting = asyncio.create_task(room.enter(1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    room.leave(1000)
+    await waiting
