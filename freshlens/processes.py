@@ -9,6 +9,7 @@ from typing import cast
 
 import structlog
 
+from processors.open_clip_encoder import BUNDLED, is_vectors_only, space_of
 from schemas.errors import SettingsError
 from schemas.metrics import Metrics
 
@@ -56,6 +57,17 @@ def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnR
         api.run(ApiSettings.from_env(environ), metrics, on_ready, render_metrics)
     else:
         raise SettingsError(f"there is no role {role!r}; there are {', '.join(ROLES)}")
+
+
+def with_space(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with FRESHLENS_SPACE, where the encoder's space is known without its model.
+
+    An open_clip model's is not: asking would bring torch into every process, so it must be set there.
+    """
+    encoder = environ.get("FRESHLENS_ENCODER") or BUNDLED
+    if environ.get("FRESHLENS_SPACE") or not (encoder == BUNDLED or is_vectors_only(encoder)):
+        return environ
+    return {**environ, "FRESHLENS_SPACE": str(space_of(encoder))}
 
 
 def stop_with_parent() -> None:

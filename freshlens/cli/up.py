@@ -86,7 +86,7 @@ def serve_command(context: Context, role: str, supervised: bool) -> None:
 
     \b
     Example:
-        KAFKA_BOOTSTRAP_SERVERS=kafka:9092 FRESHLENS_SPACE=bundled:256 freshlens serve node
+        KAFKA_BOOTSTRAP_SERVERS=kafka:9092 freshlens serve node
     """
     from freshlens import processes
     from freshlens.telemetry import PrometheusMetrics, serve_metrics
@@ -97,7 +97,7 @@ def serve_command(context: Context, role: str, supervised: bool) -> None:
     if metrics_port := os.environ.get("FRESHLENS_METRICS_PORT"):
         serve_metrics(int(metrics_port))
     environ = {"FRESHLENS_DATA": str(context.data.resolve()), **context.environ}
-    processes.serve(role, environ, PrometheusMetrics(), lambda: _say("ready"))
+    processes.serve(role, processes.with_space(environ), PrometheusMetrics(), lambda: _say("ready"))
     sys.stderr.flush()
     # The role has finished its work; torch's own teardown would take seconds more, and a supervisor waits for it.
     os._exit(0)

@@ -130,7 +130,9 @@ class IndexMachine(RuleBasedStateMachine):
     def searched(self, picture: int, k: int, tenant: str, exact: bool) -> None:
         query = strategies.PICTURES[picture]
         found = search(self.replica.view, tenant=tenant, query=query, k=k, exact=exact)
-        assert [(hit.product_id, hit.similarity) for hit in found.hits] == self.oracle.search(tenant, query, k)
+        given = [(hit.product_id, hit.similarity) for hit in found.hits]
+        expected = self.oracle.search(tenant, query, k)
+        assert given == expected, (given, expected)
         assert found.candidates == len(self.oracle.visible(tenant))
 
     @rule(picture=strategies.pictures, k=st.integers(1, 7), tenant=strategies.tenants, clause=strategies.filters)

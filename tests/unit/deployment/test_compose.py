@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from freshlens.processes import ROLES
+from freshlens.processes import ROLES, with_space
 from index_nodes.settings import CompactorSettings, NodeSettings
-from processors.open_clip_encoder import space_of
 from query_api.settings import ApiSettings, EncoderServiceSettings
 from streams.settings import StreamsSettings
 
@@ -50,8 +49,7 @@ def test_every_role_has_a_service_with_a_health_check(services: dict[str, Any]) 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_role_accepts_its_environment(services: dict[str, Any], role: str) -> None:
     environ = {name: _resolved(str(value)) for name, value in services[role]["environment"].items()}
-    assert environ["FRESHLENS_SPACE"] == str(space_of("bundled"))
-    SETTINGS[role].from_env({"FRESHLENS_DATA": "/data", **environ})
+    SETTINGS[role].from_env(with_space({"FRESHLENS_DATA": "/data", **environ}))
 
 
 def test_no_two_services_listen_on_one_port(services: dict[str, Any]) -> None:
