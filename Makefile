@@ -24,6 +24,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv -c constraints.txt
 	@$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[server,dev]' \
 		|| { echo "uv could not install, trying pip"; $(BIN)/pip install -c constraints.txt -e '.[server,dev]'; }
+	@echo "compiling what the first start imports"
+	@$(BIN)/python -c 'import freshlens.demo, index_nodes.node, open_clip, query_api.serve, streams.worker'
 	@touch $@
 
 demo: setup ## run everything with a drawn catalogue, and answer a search by photo (Ctrl-C ends it)

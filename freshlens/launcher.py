@@ -19,14 +19,15 @@ from freshlens import lane_file, run_file, telemetry
 from freshlens.broker import EmbeddedBroker
 from freshlens.processes import ROLES
 from freshlens.run_file import RunFile
-from freshlens.supervisor import Program, Supervisor
-from processors.open_clip_encoder import space_of
+from freshlens.supervisor import Child, Program, Supervisor
+from processors.open_clip_encoder import is_vectors_only, space_of
 from schemas.errors import SettingsError
 from schemas.lane import Lane
 from topics import administration, clients
 from topics.settings import KafkaSettings
 
 READY_TIMEOUT_S = 120.0
+MODEL_ROLES = ("encoder", "embed")
 LOOPBACK = "127.0.0.1"
 
 Tell = Callable[[str], None]
@@ -126,17 +127,18 @@ class Launcher:
         settings = self._settings
         self.lane = Lane.from_env({**settings.environ, "FRESHLENS_SPACE": str(space_of(settings.encoder))})
         lane_file.claim(settings.data, self.lane, settings.encoder)
-        kafka = await self._start_kafka()
-        created = await asyncio.to_thread(administration.create_topics, clients.admin(kafka), kafka, self.lane.layout)
-        if created:
-            self._tell(f"created {len(created)} topics")
+        kafka = await self._prepared_kafka()
         self.url = f"http://{settings.host}:{port}"
         environ = self._child_environ(kafka, self.lane, port)
-        roles = [role for role in ROLES if role != "encoder" or not settings.encoder.startswith("none:")]
-        children = {role: self._supervisor.start(self._program(role, environ)) for role in roles}
-        await self._wait_until(children["api"].is_ready.wait())
+        roles = [role for role in ROLES if role != "encoder" or not is_vectors_only(settings.encoder)]
+        # Importing and loading a model takes longest by far, and needs no broker yet.
+        children = [self._start(role, environ) for role in roles if role in MODEL_ROLES]
+        await self._until_kafka_answers(kafka, self.lane)
+        children += [self._start(role, environ) for role in roles if role not in MODEL_ROLES]
+        api = next(child for child in children if child.program.name == "api")
+        await self._wait_until(api.is_ready.wait())
         self._tell(f"search {self.url}/")
-        await self._wait_until(*(child.is_ready.wait() for child in children.values()), self._until_answers())
+        await self._wait_until(*(child.is_ready.wait() for child in children), self._until_answers())
         self._ready = True
         self._write_run_file()
         self._tell("ready")
@@ -151,20 +153,24 @@ class Launcher:
                             return
                 await asyncio.sleep(0.05)
 
-    async def _start_kafka(self) -> KafkaSettings:
+    async def _prepared_kafka(self) -> KafkaSettings:
+        """Where Kafka is, or is going to be: the embedded broker's address is known before it runs."""
         settings = self._settings
-        if settings.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-            kafka = KafkaSettings.from_env(settings.environ)
-            self.kafka_address = kafka.bootstrap_servers
-        else:
+        if not settings.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
             self._broker = EmbeddedBroker(settings.data, settings.kafka_port, tell=self._tell)
             await asyncio.to_thread(self._broker.prepare)
-            self.kafka_address = self._broker.address
+        kafka = KafkaSettings.from_env(settings.environ, discovered=self._broker.address if self._broker else None)
+        self.kafka_address = kafka.bootstrap_servers
+        return kafka
+
+    async def _until_kafka_answers(self, kafka: KafkaSettings, lane: Lane) -> None:
+        if self._broker is not None:
             child = self._supervisor.start(self._kafka_program(self._broker))
             await self._wait_until(child.is_ready.wait())
-            kafka = KafkaSettings.from_env(settings.environ, discovered=self.kafka_address)
+        created = await asyncio.to_thread(administration.create_topics, clients.admin(kafka), kafka, lane.layout)
         self._tell(f"kafka {self.kafka_address}")
-        return kafka
+        if created:
+            self._tell(f"created {len(created)} topics")
 
     async def _wait_until(self, *conditions: Coroutine[Any, Any, object]) -> None:
         try:
@@ -203,13 +209,13 @@ class Launcher:
             # One thread per process: the processes share the cores, not each its own pool of threads.
             "OMP_NUM_THREADS": settings.environ.get("OMP_NUM_THREADS", "1"),
         }
-        if not settings.encoder.startswith("none:"):
+        if not is_vectors_only(settings.encoder):
             own["FRESHLENS_ENCODER_URL"] = f"http://{LOOPBACK}:{encoder_port}"
         return {**settings.environ, **kafka.environment(), **own}
 
-    def _program(self, role: str, environ: Mapping[str, str]) -> Program:
+    def _start(self, role: str, environ: Mapping[str, str]) -> Child:
         command = [sys.executable, "-m", "freshlens", "serve", role, "--supervised"]
-        return Program(role, command, environ, self._settings.data / "logs" / f"{role}.log")
+        return self._supervisor.start(Program(role, command, environ, self._settings.data / "logs" / f"{role}.log"))
 
     def _kafka_program(self, broker: EmbeddedBroker) -> Program:
         async def ready(is_alive: Callable[[], bool]) -> None:

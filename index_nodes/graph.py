@@ -50,7 +50,7 @@ class Graph:
             found = self._nearest(query, fetched)
             found = found[passing.mask[found]]
             if len(found) >= wanted:
-                return found[:wanted]
+                return found
         return self.scan(query, wanted, passing)
 
     def scan(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:

@@ -11,6 +11,10 @@ from schemas.embeddings import Vector
 LocalRows = npt.NDArray[np.int64]
 """Row numbers within one part of the index."""
 _CHUNK_ROWS = 8192
+_TIE = 2e-6
+"""Rounding of a single-precision score: equal vectors differ by less."""
+_TIES_MAX = 1024
+"""A picture that thousands share (a placeholder) must not make every search re-score all of them."""
 
 
 class Passing:
@@ -35,20 +39,28 @@ class Passing:
 
 
 def best_rows(rows: LocalRows, scores: npt.NDArray[np.float32], wanted: int) -> LocalRows:
-    """The ``wanted`` rows of greatest score, in any order; all if there are no more."""
-    if len(rows) <= wanted:
-        return rows
-    return rows[np.argpartition(scores, -wanted)[-wanted:]]
+    """The ``wanted`` rows of greatest score and those that tie with the last, in any order; all if no more pass."""
+    return rows[_best(scores, wanted)]
 
 
 def scan(vectors: npt.NDArray[np.floating], query: Vector, wanted: int, rows: LocalRows) -> LocalRows:
-    """Exactly the ``wanted`` best of ``rows``, in any order; ``vectors`` (n, dim) of float16 or float32."""
+    """As :func:`best_rows` over the exact scores of ``rows``; ``vectors`` (n, dim) of float16 or float32."""
     best, best_scores = rows[:0], np.empty(0, np.float32)
     for start in range(0, len(rows), _CHUNK_ROWS):
         chunk = rows[start : start + _CHUNK_ROWS]
-        scores = vectors[chunk].astype(np.float32) @ query
-        best, best_scores = np.concatenate([best, chunk]), np.concatenate([best_scores, scores])
-        if len(best) > wanted:
-            kept = np.argpartition(best_scores, -wanted)[-wanted:]
-            best, best_scores = best[kept], best_scores[kept]
+        best = np.concatenate([best, chunk])
+        best_scores = np.concatenate([best_scores, vectors[chunk].astype(np.float32) @ query])
+        kept = _best(best_scores, wanted)
+        best, best_scores = best[kept], best_scores[kept]
     return best
+
+
+def _best(scores: npt.NDArray[np.float32], wanted: int) -> LocalRows:
+    """Places of the greatest scores. Ties with the last are decided by key, so they have to be among them."""
+    if len(scores) <= wanted:
+        return np.arange(len(scores))
+    least = np.partition(scores, -wanted)[-wanted] - _TIE
+    places = np.flatnonzero(scores >= least)
+    if len(places) > wanted + _TIES_MAX:
+        return np.argpartition(scores, -wanted - _TIES_MAX)[-wanted - _TIES_MAX :]
+    return places

@@ -23,7 +23,7 @@ _PRODUCER: dict[str, Setting] = {
     "enable.idempotence": True,
     "linger.ms": 2,
     # Of the codecs the one that aiokafka (within Faust) reads without a further library.
-    "compression.type": "gzip",
+    "compression.type": "lz4",
     "message.max.bytes": MESSAGE_BYTES_MAX + _BATCH_OVERHEAD_BYTES,
     # Beyond these produce() raises BufferError: the caller's backpressure.
     "queue.buffering.max.messages": 100_000,

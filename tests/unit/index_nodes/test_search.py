@@ -192,3 +192,13 @@ def test_a_flat_index_finds_among_few_and_among_all() -> None:
         passing = Passing(mask)
         best = np.argsort(np.where(mask, -(vectors @ RED), 9))[:5]
         assert set(flat.search(RED, 5, passing).tolist()) == set(best.tolist())
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_ties_at_the_last_place_are_decided_by_key(index: Index, exact: bool) -> None:
+    names = [f"p{n:02}" for n in range(14)]
+    index.apply(*(records.content(name, 1, [RED]) for name in reversed(names)))
+    for _ in range(2):
+        for k in (1, 5, 13):
+            assert [hit.product_id for hit in index.search(RED, k, exact=exact).hits] == names[:k]
+        index.compact_and_swap()
