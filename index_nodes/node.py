@@ -63,7 +63,8 @@ async def serve(
         metrics,
         on_change=changed,
     )
-    shard = LocalShard(settings, follower, SystemClock(), metrics)
+    clock = SystemClock()
+    shard = LocalShard(settings, follower, clock, metrics)
     is_told = False
 
     def on_change() -> None:
@@ -77,7 +78,7 @@ async def serve(
 
     runner = web.AppRunner(create_app(shard, follower), access_log=None, shutdown_timeout=_DRAIN_S)
     url = await _listening(runner, settings)
-    reporter = Reporter(settings, follower, url, metrics)
+    reporter = Reporter(settings, follower, url, clock, metrics)
     reporting = asyncio.create_task(reporter.run())
     follower.start()
     try:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas.errors import SettingsError
-from schemas.lane import Lane
+from schemas.environment import Environment
+from schemas.lane import UNREAD, Lane
 from topics.settings import KafkaSettings
 
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -38,34 +38,29 @@ class NodeSettings:
         Raises:
             SettingsError: with everything that is wrong, at once.
         """
-        reading = _Reading(environ)
-        kafka, lane = reading.kafka(), reading.lane()
-        shard = reading.integer("FRESHLENS_SHARD", 0, 0, 1023)
-        if lane is not None and shard >= lane.layout.shards:
-            reading.problems.append(f"FRESHLENS_SHARD={shard}: the layout has shards 0 to {lane.layout.shards - 1}")
-        replica = reading.integer("FRESHLENS_REPLICA", 0, 0, 1023)
-        node_id = environ.get("FRESHLENS_NODE_ID") or f"node-{shard}-{replica}"
+        env = Environment(environ)
+        lane = env.section(Lane.from_env, UNREAD)
+        shard = env.integer("FRESHLENS_SHARD", 0, 0, 1023)
+        if shard >= lane.layout.shards:
+            env.problems.append(f"FRESHLENS_SHARD={shard}: the layout has shards 0 to {lane.layout.shards - 1}")
+        replica = env.integer("FRESHLENS_REPLICA", 0, 0, 1023)
+        node_id = env.text("FRESHLENS_NODE_ID", f"node-{shard}-{replica}")
         if not _NODE_ID.fullmatch(node_id):
-            reading.problems.append("FRESHLENS_NODE_ID: 1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'")
-        store = reading.store()
-        port = reading.integer("FRESHLENS_NODE_PORT", 0, 0, 65535)
-        heads_poll_s = reading.seconds("FRESHLENS_HEADS_POLL_S", 5.0)
-        stale_after_ms = reading.integer("FRESHLENS_STALE_AFTER_MS", 10_000, 1, 86_400_000)
-        reading.finish()
-        assert kafka is not None
-        assert lane is not None
-        return NodeSettings(
-            kafka=kafka,
+            env.problems.append("FRESHLENS_NODE_ID: 1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'")
+        settings = NodeSettings(
+            kafka=env.section(KafkaSettings.from_env, KafkaSettings("")),
             lane=lane,
-            store=store,
+            store=env.store_url(),
             shard=shard,
             replica=replica,
             node_id=node_id,
-            host=environ.get("FRESHLENS_NODE_HOST") or "127.0.0.1",
-            port=port,
-            heads_poll_s=heads_poll_s,
-            stale_after_ms=stale_after_ms,
+            host=env.text("FRESHLENS_NODE_HOST", "127.0.0.1"),
+            port=env.integer("FRESHLENS_NODE_PORT", 0, 0, 65_535),
+            heads_poll_s=env.seconds("FRESHLENS_HEADS_POLL_S", 5.0),
+            stale_after_ms=env.integer("FRESHLENS_STALE_AFTER_MS", 10_000, 1, 86_400_000),
         )
+        env.finish()
+        return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,71 +86,18 @@ class CompactorSettings:
         Raises:
             SettingsError: with everything that is wrong, at once.
         """
-        reading = _Reading(environ)
-        kafka, lane, store = reading.kafka(), reading.lane(), reading.store()
-        at = environ.get("FRESHLENS_COMPACT_AT") or "03:00"
+        env = Environment(environ)
+        at = env.text("FRESHLENS_COMPACT_AT", "03:00")
         if at != "never" and not _TIME_OF_DAY.fullmatch(at):
-            reading.problems.append(f"FRESHLENS_COMPACT_AT={at!r} must be HH:MM, or never")
-        records_max = reading.integer("FRESHLENS_COMPACT_RECORDS", 50_000, 1, 1 << 40)
-        log_bytes_max = reading.integer("FRESHLENS_COMPACT_LOG_BYTES", 1 << 30, 1, 1 << 60)
-        poll_s = reading.seconds("FRESHLENS_COMPACT_POLL_S", 10.0)
-        reading.finish()
-        assert kafka is not None
-        assert lane is not None
-        return CompactorSettings(
-            kafka=kafka,
-            lane=lane,
-            store=store,
+            env.problems.append(f"FRESHLENS_COMPACT_AT={at!r} must be HH:MM, or never")
+        settings = CompactorSettings(
+            kafka=env.section(KafkaSettings.from_env, KafkaSettings("")),
+            lane=env.section(Lane.from_env, UNREAD),
+            store=env.store_url(),
             at=None if at == "never" else at,
-            records_max=records_max,
-            log_bytes_max=log_bytes_max,
-            poll_s=poll_s,
+            records_max=env.integer("FRESHLENS_COMPACT_RECORDS", 50_000, 1, 1 << 40),
+            log_bytes_max=env.integer("FRESHLENS_COMPACT_LOG_BYTES", 1 << 30, 1, 1 << 60),
+            poll_s=env.seconds("FRESHLENS_COMPACT_POLL_S", 10.0),
         )
-
-
-class _Reading:
-    """Collects every problem of one environment."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.problems: list[str] = []
-
-    def kafka(self) -> KafkaSettings | None:
-        try:
-            return KafkaSettings.from_env(self._environ)
-        except SettingsError as error:
-            self.problems += error.problems
-            return None
-
-    def lane(self) -> Lane | None:
-        try:
-            return Lane.from_env(self._environ)
-        except SettingsError as error:
-            self.problems += error.problems
-            return None
-
-    def store(self) -> str:
-        return (
-            self._environ.get("FRESHLENS_STORE") or f"file://{self._environ.get('FRESHLENS_DATA', '.freshlens')}/store"
-        )
-
-    def integer(self, name: str, default: int, least: int, most: int) -> int:
-        text = self._environ.get(name) or str(default)
-        if text.isdecimal() and least <= int(text) <= most:
-            return int(text)
-        self.problems.append(f"{name}={text!r} must be a whole number from {least} to {most}")
-        return default
-
-    def seconds(self, name: str, default: float) -> float:
-        text = self._environ.get(name) or str(default)
-        try:
-            value = float(text)
-        except ValueError:
-            value = 0.0
-        if not 0 < value < 1e6:
-            self.problems.append(f"{name}={text!r} must be seconds greater than 0")
-        return value
-
-    def finish(self) -> None:
-        if self.problems:
-            raise SettingsError(self.problems)
+        env.finish()
+        return settings

@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 
 from index_nodes.follower import Follower
 from index_nodes.settings import NodeSettings
+from schemas.clock import Clock
 from schemas.errors import FreshlensError, InvalidRecord
 from schemas.framing import NODE_STATUS
 from schemas.metrics import Metrics
@@ -28,8 +29,8 @@ _log = structlog.get_logger()
 class Reporter:
     """Publishes a node's status from its event loop; losing one is harmless, as another follows."""
 
-    def __init__(self, settings: NodeSettings, follower: Follower, url: str, metrics: Metrics) -> None:
-        self._settings, self._follower, self._url, self._metrics = settings, follower, url, metrics
+    def __init__(self, settings: NodeSettings, follower: Follower, url: str, clock: Clock, metrics: Metrics) -> None:
+        self._settings, self._follower, self._url, self._clock, self._metrics = settings, follower, url, clock, metrics
         self._producer = clients.producer(settings.kafka)
         self._topic = settings.kafka.topic(NODE_STATUS_TOPIC)
 
@@ -87,7 +88,7 @@ class Reporter:
             applied={str(partition): int(offset) for partition, offset in view.offsets.applied.items()},
             products=view.products,
             delta_rows=len(view.delta.slots),
-            reported_at=time.time_ns() // 1_000_000,
+            reported_at=self._clock.now_us(),
         )
 
 

@@ -1,13 +1,11 @@
 """Settings of the two processes that live here: the API and the query encoder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
 
-from schemas.embeddings import Space
-from schemas.errors import SettingsError
-from schemas.lane import Lane
-from schemas.layout import Layout
+from schemas.environment import Environment
+from schemas.lane import UNREAD, Lane
 from topics.settings import KafkaSettings
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -21,8 +19,6 @@ WAIT_MS_MAX = 60_000
 ITEMS_MAX = 1_000
 """Products in one publish or look-up."""
 BODY_BYTES_MAX = 10 * 1024 * 1024
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +65,32 @@ class ApiSettings:
         Raises:
             SettingsError: listing everything that is wrong.
         """
-        read = _Reader(environ)
-        kafka = read.section(lambda: KafkaSettings.from_env(environ, discovered=discovered))
-        lane = read.section(lambda: Lane.from_env(environ))
-        encoder = environ.get("FRESHLENS_ENCODER") or BUNDLED_ENCODER
-        encoder_url = environ.get("FRESHLENS_ENCODER_URL", "").rstrip("/")
+        env = Environment(environ)
+        encoder = env.text("FRESHLENS_ENCODER", BUNDLED_ENCODER)
+        encoder_url = env.text("FRESHLENS_ENCODER_URL").rstrip("/")
         if not encoder.startswith(NO_ENCODER) and not encoder_url:
-            read.problems.append(
-                "FRESHLENS_ENCODER_URL is not set: where the encoder process listens, http://HOST:PORT"
-            )
-        limits = Limits(
-            body_bytes_max=read.whole("FRESHLENS_BODY_BYTES_MAX", BODY_BYTES_MAX, 1_024, 1 << 30),
-            k_max=read.whole("FRESHLENS_K_MAX", 200, 1, 1_000),
-            text_chars_max=read.whole("FRESHLENS_TEXT_CHARS_MAX", 1_000, 1, 100_000),
-        )
+            env.problems.append("FRESHLENS_ENCODER_URL is not set: where the encoder process listens, http://HOST:PORT")
+        if not env.text("FRESHLENS_STORE") and not env.text("FRESHLENS_DATA"):
+            env.problems.append("FRESHLENS_STORE is not set: where pictures are kept, file:///FOLDER")
         settings = ApiSettings(
-            kafka=kafka or KafkaSettings(""),
-            lane=lane or Lane("", Space("none", 1), Layout()),
-            store_url=read.store_url(),
-            host=read.loopback("FRESHLENS_HOST", "127.0.0.1"),
-            port=read.whole("FRESHLENS_PORT", 8080, 0, 65_535),
+            kafka=env.section(partial(KafkaSettings.from_env, discovered=discovered), KafkaSettings("")),
+            lane=env.section(Lane.from_env, UNREAD),
+            store_url=env.store_url(),
+            host=_loopback(env, "FRESHLENS_HOST"),
+            port=env.integer("FRESHLENS_PORT", 8080, 0, 65_535),
             encoder=encoder,
             encoder_url=encoder_url,
-            timeout_ms=read.whole("FRESHLENS_TIMEOUT_MS", TIMEOUT_MS, 1, TIMEOUT_MS_MAX),
-            node_age_max_s=read.number("FRESHLENS_NODE_AGE_MAX_S", 0.1, 3_600.0) or 10.0,
-            no_match_image=read.number("FRESHLENS_NO_MATCH_IMAGE", -1.0, 1.0),
-            no_match_text=read.number("FRESHLENS_NO_MATCH_TEXT", -1.0, 1.0),
-            limits=limits,
+            timeout_ms=env.integer("FRESHLENS_TIMEOUT_MS", TIMEOUT_MS, 1, TIMEOUT_MS_MAX),
+            node_age_max_s=env.number("FRESHLENS_NODE_AGE_MAX_S", 10.0, 0.1, 3_600.0),
+            no_match_image=env.number("FRESHLENS_NO_MATCH_IMAGE", None, -1.0, 1.0),
+            no_match_text=env.number("FRESHLENS_NO_MATCH_TEXT", None, -1.0, 1.0),
+            limits=Limits(
+                body_bytes_max=_body_bytes_max(env),
+                k_max=env.integer("FRESHLENS_K_MAX", 200, 1, 1_000),
+                text_chars_max=env.integer("FRESHLENS_TEXT_CHARS_MAX", 1_000, 1, 100_000),
+            ),
         )
-        if read.problems:
-            raise SettingsError(read.problems)
+        env.finish()
         return settings
 
 
@@ -124,69 +116,28 @@ class EncoderServiceSettings:
         Raises:
             SettingsError: listing everything that is wrong.
         """
-        read = _Reader(environ)
+        env = Environment(environ)
         settings = EncoderServiceSettings(
-            encoder=environ.get("FRESHLENS_ENCODER") or BUNDLED_ENCODER,
-            host=(environ.get("FRESHLENS_ENCODER_HOST") or "127.0.0.1").strip("[]"),
-            port=read.whole("FRESHLENS_ENCODER_PORT", 8090, 0, 65_535),
-            batch_max=read.whole("FRESHLENS_ENCODER_BATCH_MAX", 16, 1, 1_024),
-            decoders=read.whole("FRESHLENS_ENCODER_DECODERS", 1, 1, 64),
-            cache_max=read.whole("FRESHLENS_ENCODER_CACHE_MAX", 10_000, 0, 10_000_000),
-            body_bytes_max=read.whole("FRESHLENS_BODY_BYTES_MAX", BODY_BYTES_MAX, 1_024, 1 << 30),
+            encoder=env.text("FRESHLENS_ENCODER", BUNDLED_ENCODER),
+            host=env.text("FRESHLENS_ENCODER_HOST", "127.0.0.1").strip("[]"),
+            port=env.integer("FRESHLENS_ENCODER_PORT", 8090, 0, 65_535),
+            batch_max=env.integer("FRESHLENS_ENCODER_BATCH_MAX", 16, 1, 1_024),
+            decoders=env.integer("FRESHLENS_ENCODER_DECODERS", 1, 1, 64),
+            cache_max=env.integer("FRESHLENS_ENCODER_CACHE_MAX", 10_000, 0, 10_000_000),
+            body_bytes_max=_body_bytes_max(env),
         )
         if settings.encoder.startswith(NO_ENCODER):
-            read.problems.append(
-                f"FRESHLENS_ENCODER={settings.encoder}: a lane of given vectors has no encoder process"
-            )
-        if read.problems:
-            raise SettingsError(read.problems)
+            env.problems.append(f"FRESHLENS_ENCODER={settings.encoder}: a lane of given vectors has no encoder process")
+        env.finish()
         return settings
 
 
-class _Reader:
-    """Reads variables and collects what is wrong with them, so that it can be said at once."""
+def _body_bytes_max(env: Environment) -> int:
+    return env.integer("FRESHLENS_BODY_BYTES_MAX", BODY_BYTES_MAX, 1_024, 1 << 30)
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
-        self.problems: list[str] = []
 
-    def section(self, build: Callable[[], T]) -> T | None:
-        try:
-            return build()
-        except SettingsError as error:
-            self.problems += error.problems
-            return None
-
-    def whole(self, name: str, default: int, least: int, most: int) -> int:
-        text = self.environ.get(name) or str(default)
-        if text.isdecimal() and least <= int(text) <= most:
-            return int(text)
-        self.problems.append(f"{name}={text!r} must be a whole number from {least} to {most}")
-        return default
-
-    def number(self, name: str, least: float, most: float) -> float | None:
-        text = self.environ.get(name)
-        if not text:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if least <= value <= most:
-            return value
-        self.problems.append(f"{name}={text!r} must be a number from {least} to {most}")
-        return None
-
-    def loopback(self, name: str, default: str) -> str:
-        host = self.environ.get(name) or default
-        if host.strip("[]") not in LOOPBACK_HOSTS:
-            self.problems.append(f"{name}={host!r}: while no API key exists only this machine is served; use 127.0.0.1")
-        return host.strip("[]")
-
-    def store_url(self) -> str:
-        url = self.environ.get("FRESHLENS_STORE", "")
-        if not url and (folder := self.environ.get("FRESHLENS_DATA")):
-            url = f"file://{folder}/store" if folder.startswith("/") else f"{folder}/store"
-        if not url:
-            self.problems.append("FRESHLENS_STORE is not set: where pictures are kept, file:///FOLDER")
-        return url
+def _loopback(env: Environment, name: str) -> str:
+    host = env.text(name, "127.0.0.1")
+    if host.strip("[]") not in LOOPBACK_HOSTS:
+        env.problems.append(f"{name}={host!r}: while no API key exists only this machine is served; use 127.0.0.1")
+    return host.strip("[]")

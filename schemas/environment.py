@@ -1,9 +1,13 @@
 """Reading settings from an environment, so that every problem is said at once."""
 
+import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import SettingsError
+
+DEFAULT_DATA = ".freshlens"
 
 T = TypeVar("T")
 
@@ -35,24 +39,43 @@ class Environment:
         text = self.text(name)
         if not text:
             return default
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if least <= value <= most:
+        if least <= (value := _number(text)) <= most:
             return value
         self.problems.append(f"{name}={text!r} must be a number from {least:g} to {most:g}")
         return default
 
-    def section(self, read: Callable[[Mapping[str, str]], T]) -> T | None:
-        """A part of the settings with a reader of its own; None when that found problems."""
+    def seconds(self, name: str, default: float) -> float:
+        """A time to wait between two looks: greater than 0 and less than a million seconds."""
+        text = self.text(name, str(default))
+        if 0 < (value := _number(text)) < 1e6:
+            return value
+        self.problems.append(f"{name}={text!r} must be seconds greater than 0 and less than 1000000")
+        return default
+
+    def data(self) -> Path:
+        """The data directory, FRESHLENS_DATA, as an absolute path."""
+        return Path(self.text("FRESHLENS_DATA", DEFAULT_DATA)).resolve()
+
+    def store_url(self) -> str:
+        """URL of the object store, FRESHLENS_STORE; by default it lies in the data directory."""
+        return self.text("FRESHLENS_STORE") or f"file://{self.data()}/store"
+
+    def section(self, read: Callable[[Mapping[str, str]], T], default: T) -> T:
+        """A part of the settings with a reader of its own, which raises SettingsError."""
         try:
             return read(self._environ)
         except SettingsError as error:
             self.problems += error.problems
-            return None
+            return default
 
     def finish(self) -> None:
         """Raise SettingsError with every problem there was."""
         if self.problems:
             raise SettingsError(self.problems)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan  # which lies within no bounds

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.embeddings import Space
-from schemas.errors import SettingsError
+from schemas.environment import Environment
 from schemas.layout import Layout
 
 DEFAULT_LANE = "main"
@@ -26,25 +26,20 @@ class Lane:
         Raises:
             SettingsError: listing everything that is wrong.
         """
-        problems: list[str] = []
-        name = environ.get("FRESHLENS_LANE") or DEFAULT_LANE
+        env = Environment(environ)
+        name = env.text("FRESHLENS_LANE", DEFAULT_LANE)
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
-            problems.append(f"FRESHLENS_LANE={name!r} must be 1 to 63 of a-z, 0-9 and '-'")
-        space = Space("unknown", 1)
+            env.problems.append(f"FRESHLENS_LANE={name!r} must be 1 to 63 of a-z, 0-9 and '-'")
+        space = UNREAD.space
         try:
-            space = Space.parse(environ.get("FRESHLENS_SPACE", ""))
+            space = Space.parse(env.text("FRESHLENS_SPACE"))
         except ValueError as error:
-            problems.append(f"FRESHLENS_SPACE: {error}")
-        partitions = _count(environ, "FRESHLENS_PARTITIONS", 8, 1024, problems)
-        shards = _count(environ, "FRESHLENS_SHARDS", 1, partitions, problems)
-        if problems:
-            raise SettingsError(problems)
+            env.problems.append(f"FRESHLENS_SPACE: {error}")
+        partitions = env.integer("FRESHLENS_PARTITIONS", 8, 1, 1024)
+        shards = env.integer("FRESHLENS_SHARDS", 1, 1, partitions)
+        env.finish()
         return Lane(name, space, Layout(partitions, shards))
 
 
-def _count(environ: Mapping[str, str], name: str, default: int, most: int, problems: list[str]) -> int:
-    text = environ.get(name, str(default))
-    if text.isdecimal() and 1 <= int(text) <= most:
-        return int(text)
-    problems.append(f"{name}={text!r} must be a whole number from 1 to {most}")
-    return default
+UNREAD = Lane("", Space("unknown", 1), Layout(1024, 1024))
+"""Stands for a lane whose variables are wrong while the other settings are read; any shard can be of it."""

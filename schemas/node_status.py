@@ -20,3 +20,4 @@ class NodeStatus(msgspec.Struct, frozen=True):
     products: int
     delta_rows: int
     reported_at: int
+    """Microseconds since 1970, by the node's clock."""

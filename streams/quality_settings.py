@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from processors.clicks import Windows
-from schemas.errors import SettingsError
+from schemas.environment import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,8 @@ class QualitySettings:
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "QualitySettings":
         """Raises SettingsError, listing everything that is wrong."""
-        problems: list[str] = []
-        window_s = _seconds(environ, "FRESHLENS_QUALITY_WINDOW_S", 60, problems)
-        lateness_s = _seconds(environ, "FRESHLENS_QUALITY_LATENESS_S", 1800, problems)
-        if problems:
-            raise SettingsError(problems)
+        env = Environment(environ)
+        window_s = env.integer("FRESHLENS_QUALITY_WINDOW_S", 60, 1, 86_400)
+        lateness_s = env.integer("FRESHLENS_QUALITY_LATENESS_S", 1800, 1, 86_400)
+        env.finish()
         return QualitySettings(Windows(window_s * 1_000_000, lateness_s * 1_000_000))
-
-
-def _seconds(environ: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
-    text = environ.get(name) or str(default)
-    if text.isdecimal() and 1 <= int(text) <= 86_400:
-        return int(text)
-    problems.append(f"{name}={text!r} must be a whole number of seconds from 1 to 86400")
-    return default

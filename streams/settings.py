@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from processors.fetching import FetchPolicy
-from schemas.errors import SettingsError
-from schemas.lane import Lane
+from schemas.environment import Environment
+from schemas.lane import UNREAD, Lane
 from streams.quality_settings import QualitySettings
 from topics.settings import KafkaSettings
 
@@ -42,47 +42,22 @@ class StreamsSettings:
         Raises:
             SettingsError: listing everything that is wrong.
         """
-        problems: list[str] = []
-        kafka, lane = KafkaSettings("unknown:1"), None
-        try:
-            kafka = KafkaSettings.from_env(environ)
-        except SettingsError as error:
-            problems += error.problems
-        try:
-            lane = Lane.from_env(environ)
-        except SettingsError as error:
-            problems += error.problems
-        quality = QualitySettings()
-        try:
-            quality = QualitySettings.from_env(environ)
-        except SettingsError as error:
-            problems += error.problems
-        data = Path(environ.get("FRESHLENS_DATA") or ".freshlens").resolve()
-        epoch = _number(environ, "FRESHLENS_PROCESSING_EPOCH", EPOCH_MAX, problems)
-        slot = _number(environ, "FRESHLENS_WORKER_SLOT", 1023, problems)
-        roots = [root for root in environ.get("FRESHLENS_FETCH_ROOTS", "").split(":") if root]
-        problems += [f"FRESHLENS_FETCH_ROOTS: no such folder: {root}" for root in roots if not Path(root).is_dir()]
-        if problems or lane is None:
-            raise SettingsError(problems)
-        return StreamsSettings(
-            kafka=kafka,
-            lane=lane,
-            data=data,
-            store=environ.get("FRESHLENS_STORE") or f"file://{data}/store",
-            encoder=environ.get("FRESHLENS_ENCODER") or "bundled",
-            epoch=epoch,
-            slot=slot,
+        env = Environment(environ)
+        roots = [root for root in env.text("FRESHLENS_FETCH_ROOTS").split(":") if root]
+        env.problems += [f"FRESHLENS_FETCH_ROOTS: no such folder: {root}" for root in roots if not Path(root).is_dir()]
+        settings = StreamsSettings(
+            kafka=env.section(KafkaSettings.from_env, KafkaSettings("")),
+            lane=env.section(Lane.from_env, UNREAD),
+            data=env.data(),
+            store=env.store_url(),
+            encoder=env.text("FRESHLENS_ENCODER", "bundled"),
+            epoch=env.integer("FRESHLENS_PROCESSING_EPOCH", 0, 0, EPOCH_MAX),
+            slot=env.integer("FRESHLENS_WORKER_SLOT", 0, 0, 1023),
             fetch=FetchPolicy(
                 roots=tuple(Path(root).resolve() for root in roots),
-                private_allowed=environ.get("FRESHLENS_FETCH_PRIVATE") == "1",
+                private_allowed=env.text("FRESHLENS_FETCH_PRIVATE") == "1",
             ),
-            quality=quality,
+            quality=env.section(QualitySettings.from_env, QualitySettings()),
         )
-
-
-def _number(environ: Mapping[str, str], name: str, most: int, problems: list[str]) -> int:
-    text = environ.get(name) or "0"
-    if text.isdecimal() and int(text) <= most:
-        return int(text)
-    problems.append(f"{name}={text!r} must be a whole number from 0 to {most}")
-    return 0
+        env.finish()
+        return settings

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _WAIT_S = 120.0
 _POLL_S = 0.5
 _SERVING = "serving"
-_ALIVE_MS = 10_000
+_ALIVE_US = 10_000_000
 
 shard_option = click.option("--shard", type=click.IntRange(0, 1023), default=0, show_default=True, help="Which shard.")
 
@@ -121,12 +121,12 @@ def _wait_until_served(context: "Context", published: dict[int, int]) -> None:
     lane, kafka = context.lane(), context.kafka()
     deadline = time.monotonic() + _WAIT_S
     while True:
-        alive_since_ms = time.time() * 1000 - _ALIVE_MS
+        alive_since_us = time.time_ns() // 1000 - _ALIVE_US
         behind = sorted(
             status.node_id
             for status in read_statuses(kafka).values()
             if (status.lane, status.layout_id, status.state) == (lane.name, lane.layout.layout_id, _SERVING)
-            and status.reported_at >= alive_since_ms
+            and status.reported_at >= alive_since_us
             and status.generation < published.get(status.shard, 0)
         )
         if not behind:

@@ -51,14 +51,14 @@ async def test_the_life_of_a_product_from_a_plain_kafka_producer(running: Runnin
         answer = await _search(client, add(version, content=_content(11, "new")), image=studio(11))
         assert _ids(answer) == ["p"]
         assert answer["results"][0]["version"] == version
-        rows = await _delta_rows(client)
+        rows = await _delta_rows(client, answer)
 
         answer = await _search(client, add(version - 5, content=_content(12, "older")), image=studio(11))
         assert answer["results"][0]["title"] == "new"
 
         priced = await _search(client, add(version + 1, offer={"price": 12.5, "currency": "EUR"}), image=studio(11))
         assert priced["results"][0]["attributes"]["price"] == 12.5
-        assert await _delta_rows(client) == rows
+        assert await _delta_rows(client, priced) == rows
 
         place = producer.send("product-deleted", {"tenant": tenant, "product_id": "p", "version": version + 10})
         assert _ids(await _search(client, _token("product-deleted", place), image=studio(11))) == []
