@@ -43,17 +43,25 @@ class ReadToken(msgspec.Struct, frozen=True):
     positions: tuple[Position, ...] = ()
 
     def encode(self) -> str:
-        """The token as an opaque string that is safe in URLs and headers."""
-        return base64.urlsafe_b64encode(msgspec.msgpack.encode(self.positions)).rstrip(b"=").decode()
+        """The token as an opaque string that is safe in URLs and headers; a log is named once, however many
+        partitions it has."""
+        logs: dict[tuple[str, str], dict[int, int]] = {}
+        for position in self.positions:
+            logs.setdefault((position.log_id, position.topic), {})[position.partition] = position.offset
+        packed = msgspec.msgpack.encode([(*log, offsets) for log, offsets in logs.items()])
+        return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
 def decode_token(text: str) -> ReadToken:
     """The token behind an opaque string; raises InvalidQuery for anything we did not write."""
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        return ReadToken(msgspec.msgpack.decode(raw, type=tuple[Position, ...]))
+        logs = msgspec.msgpack.decode(raw, type=list[tuple[str, str, dict[int, int]]])
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise InvalidQuery("min_offset is not a read token of ours") from None
+    return ReadToken(
+        tuple(Position(log_id, topic, *place) for log_id, topic, offsets in logs for place in offsets.items())
+    )
 
 
 def token_of(positions: Iterable[Position]) -> ReadToken:
