@@ -7,8 +7,6 @@ from typing import TypeVar
 
 from schemas.errors import SettingsError
 
-DEFAULT_DATA = ".freshlens"
-
 T = TypeVar("T")
 
 
@@ -54,7 +52,7 @@ class Environment:
 
     def data(self) -> Path:
         """The data directory, FRESHLENS_DATA, as an absolute path."""
-        return Path(self.text("FRESHLENS_DATA", DEFAULT_DATA)).resolve()
+        return Path(self.text("FRESHLENS_DATA", ".freshlens")).resolve()
 
     def store_url(self) -> str:
         """URL of the object store, FRESHLENS_STORE; by default it lies in the data directory."""

@@ -42,3 +42,10 @@ def test_a_shard_beyond_the_layout_is_refused() -> None:
 def test_problems_of_a_compactor(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"FRESHLENS_COMPACT_{name}"):
         CompactorSettings.from_env({**ENVIRON, f"FRESHLENS_COMPACT_{name}": value})
+
+
+def test_a_shard_is_not_blamed_for_a_lane_that_is_wrong() -> None:
+    with pytest.raises(SettingsError) as caught:
+        NodeSettings.from_env({**ENVIRON, "FRESHLENS_SPACE": "", "FRESHLENS_SHARD": "1023"})
+    assert len(caught.value.problems) == 1
+    assert "FRESHLENS_SPACE" in caught.value.problems[0]
