@@ -36,7 +36,7 @@ SERVED_PIXELS = 128
 class Settings:
     """Everything that decides the result, and how often the run is looked at."""
 
-    steps: int = 800
+    steps: int = 1600
     pixels: int = 96
     drawn_products: int = 6_000
     learning_rate: float = 2e-3
