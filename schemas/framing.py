@@ -81,6 +81,8 @@ class Codec:
             stream.seek(start)
             reader = None if writer is self._parsed else self._parsed
             datum = fastavro.schemaless_reader(stream, writer, reader)
+            if stream.tell() != len(raw):
+                raise ValueError(f"{len(raw) - stream.tell()} bytes too many")
             return msgspec.convert(datum, into, builtin_types=(bytes,))
         except Exception as error:  # fastavro raises whatever the broken bytes lead to
             raise UndecodableRecord(f"not a value of {self.name}: {type(error).__name__}: {error}") from error

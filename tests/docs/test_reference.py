@@ -22,7 +22,8 @@ def metrics_page() -> str:
         [
             "# Metrics",
             "",
-            "Every process serves these as Prometheus' text at `/metrics`. The last word of a name is its unit, in",
+            "`/metrics` of the query API has these in Prometheus' text, under `freshlens up` of every process of the",
+            "machine; with `FRESHLENS_METRICS_PORT` a process serves its own. The last word of a name is its unit, in",
             "base units; `_total` is a count that only grows.",
             "",
             "| Metric | Kind | Labels | What it tells |",

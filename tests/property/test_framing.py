@@ -85,3 +85,12 @@ def test_a_truncated_record_never_decodes(data: st.DataObject) -> None:
     cut = data.draw(st.integers(10, len(raw) - 1))
     with pytest.raises(UndecodableRecord):
         codec.decode(raw[:cut], TOPIC_TYPES["product-added"])
+
+
+@every_topic
+@given(data=st.data(), tail=st.binary(min_size=1, max_size=8))
+@settings(max_examples=15)
+def test_bytes_after_the_value_are_refused(name: str, data: st.DataObject, tail: bytes) -> None:
+    codec, value = CODECS[name], data.draw(topic_values(name))
+    with pytest.raises(UndecodableRecord):
+        codec.decode(codec.encode(value) + tail, TOPIC_TYPES[name])
