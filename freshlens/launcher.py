@@ -21,6 +21,7 @@ from freshlens.processes import ROLES
 from freshlens.run_file import RunFile
 from freshlens.supervisor import Child, Program, Supervisor
 from processors.open_clip_encoder import is_vectors_only, space_of
+from schemas.environment import Environment
 from schemas.errors import SettingsError
 from schemas.lane import Lane
 from topics import administration, clients
@@ -193,7 +194,7 @@ class Launcher:
         encoder_port = free_port()
         own = {
             "FRESHLENS_DATA": str(data),
-            "FRESHLENS_STORE": settings.environ.get("FRESHLENS_STORE") or f"file://{data / 'store'}",
+            "FRESHLENS_STORE": Environment({**settings.environ, "FRESHLENS_DATA": str(data)}).store_url(),
             "FRESHLENS_SPACE": str(lane.space),
             "FRESHLENS_PARTITIONS": str(lane.layout.partitions),
             "FRESHLENS_SHARDS": str(lane.layout.shards),

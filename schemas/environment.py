@@ -56,7 +56,7 @@ class Environment:
 
     def store_url(self) -> str:
         """URL of the object store, FRESHLENS_STORE; by default it lies in the data directory."""
-        return self.text("FRESHLENS_STORE") or f"file://{self.data()}/store"
+        return self.text("FRESHLENS_STORE") or (self.data() / "store").as_uri()
 
     def section(self, read: Callable[[Mapping[str, str]], T], default: T) -> T:
         """A part of the settings with a reader of its own, which raises SettingsError."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from freshlens import lane_file, run_file
 from freshlens.client import Client
 from freshlens.run_file import RunFile
+from schemas.environment import Environment
 from schemas.errors import SettingsError
 from schemas.lane import Lane
 from topics.settings import KafkaSettings
@@ -36,7 +37,7 @@ class Context:
         return KafkaSettings.from_env(self.environ, discovered=run.kafka if run else None)
 
     def store_url(self) -> str:
-        return self.environ.get("FRESHLENS_STORE") or f"file://{self.data.resolve() / 'store'}"
+        return Environment({**self.environ, "FRESHLENS_DATA": str(self.data)}).store_url()
 
     def store(self) -> ObjectStore:
         """The object store of this data directory, or FRESHLENS_STORE."""
