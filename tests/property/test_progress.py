@@ -26,6 +26,7 @@ class Worker:
 
 
 EVENTS = 5
+DEAD_EVENT = 3
 WORKERS = st.integers(0, 1)
 
 
@@ -65,15 +66,16 @@ class ProgressMachine(RuleBasedStateMachine):
             worker.progress.delivered(ticket)
             worker.tickets.append(ticket)
 
-    @rule(number=WORKERS, choice=st.integers(0, 2), partition=st.sampled_from([0, 1, None]))
-    def finish(self, number: int, choice: int, partition: int | None) -> None:
-        """Any event in hand, by a record in some partition of index-log or (None) by a dead letter."""
+    @rule(number=WORKERS, choice=st.integers(0, 2))
+    def finish(self, number: int, choice: int) -> None:
+        """Any event in hand, by a record in its key's partition of index-log; one event is a dead letter for all."""
         worker = self.workers[number]
         if not worker.tickets:
             return
         ticket = worker.tickets.pop(choice % len(worker.tickets))
         place = None
-        if partition is not None:
+        if ticket.offset != DEAD_EVENT:
+            partition = ticket.offset % INDEX_PARTITIONS
             self.index_log[partition] += 1
             place = (partition, self.index_log[partition])
             worker.progress.confirmed(ticket, *place)
