@@ -4,8 +4,6 @@ from hashlib import blake2b
 
 import msgspec
 
-from schemas.join import Rank
-
 HASH_BYTES = 16
 
 
@@ -38,14 +36,3 @@ def group_digest(fields: object) -> bytes:
 def key_hash(key: bytes) -> int:
     """64-bit look-up hash of a product key. Never an identity: verify against the key (HOLES 22)."""
     return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
-
-
-def rank_to_bytes(rank: Rank) -> bytes:
-    """A rank in 40 bytes or fewer, for storing beside other state."""
-    return msgspec.msgpack.encode((rank.version, rank.sequence, rank.revision, rank.digest))
-
-
-def rank_from_bytes(raw: bytes) -> Rank:
-    """The rank that :func:`rank_to_bytes` wrote."""
-    version, sequence, revision, digest = msgspec.msgpack.decode(raw, type=tuple[int, int, int, bytes])
-    return Rank(version, sequence, revision, digest)

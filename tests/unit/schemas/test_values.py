@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from schemas.clock import ManualClock, SystemClock
 from schemas.embeddings import Space, from_fp16, normalise, to_fp16
 from schemas.errors import InvalidVector, SettingsError, SpaceMismatch
-from schemas.hashing import content_hash, group_digest, key_hash, rank_from_bytes, rank_to_bytes, view_hash
-from schemas.join import Rank
+from schemas.hashing import content_hash, group_digest, key_hash, view_hash
 from schemas.lane import Lane
 from schemas.layout import Layout, LogId
 from schemas.metrics import METRICS, MetricName, NullMetrics, RecordingMetrics
-from tests.values import ranks
 
 SPACE = Space("test", 3)
 finite = st.floats(-1e300, 1e300, allow_nan=False)
@@ -90,11 +88,6 @@ def test_the_group_digest_does_not_depend_on_the_order_of_attributes() -> None:
     assert group_digest({"a": 1, "b": {"c": 2, "d": 3}}) == group_digest({"b": {"d": 3, "c": 2}, "a": 1})
     assert group_digest({"a": 1}) != group_digest({"a": 2})
     assert group_digest({"a": ("x", "y")}) != group_digest({"a": ("xy",)})
-
-
-@given(ranks)
-def test_a_rank_is_read_back(rank: Rank) -> None:
-    assert rank_from_bytes(rank_to_bytes(rank)) == rank
 
 
 def test_a_key_hash_has_64_bits() -> None:
