@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit integration e2e bench clean
+SEED ?= 0
+SIM_SEEDS ?= 1000
+.PHONY: help setup demo up test check unit integration sim sim-many e2e bench clean
 
 help: ## say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +24,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): some minutes the first time, most of it the download of torch"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv -c constraints.txt
-	@$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[server,dev]' \
-		|| { echo "uv could not install, trying pip"; $(BIN)/pip install -c constraints.txt -e '.[server,dev]'; }
+	@$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[server,s3,dev]' \
+		|| { echo "uv could not install, trying pip"; $(BIN)/pip install -c constraints.txt -e '.[server,s3,dev]'; }
 	@echo "compiling what the first start imports"
 	@$(BIN)/python -c 'import freshlens.demo, index_nodes.node, open_clip, query_api.serve, streams.worker'
 	@touch $@
@@ -43,11 +45,17 @@ check: setup ## ruff, mypy and the import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-unit: setup ## the quick tests: no sockets, no broker
+unit: setup ## the quick tests: no broker
 	@$(BIN)/python -m pytest -q tests/unit tests/property tests/compat tests/docs
 
 integration: setup ## tests on a real Apache Kafka
 	@$(BIN)/python -m pytest -q tests/integration
+
+sim: setup ## simulate one seed: time, log and disk replaced, crashes everywhere (make sim SEED=7)
+	@$(BIN)/python -m tests.simulation --seed $(SEED)
+
+sim-many: setup ## simulate many seeds (make sim-many SIM_SEEDS=5000)
+	@FRESHLENS_SIM_SEEDS=$(SIM_SEEDS) $(BIN)/python -m pytest -q tests/simulation/test_simulation.py
 
 e2e: setup ## tests of the running product in Chromium
 	@$(BIN)/python -m pytest -q tests/e2e

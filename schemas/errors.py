@@ -5,14 +5,15 @@ FreshlensError            ``code``: stable kebab-case, used in dead letters, HTT
    + UnsupportedSchema, UndecodableRecord, KeyMismatch, InvalidProduct, VersionOutOfRange, VersionMissing,
      UndecodableImage, ImageTooLarge, ImageRefused, SpaceMismatch, InvalidVector, EncoderFailed, RetriesExhausted
  x TransientError         retry with backoff, do not advance
-   + BrokerUnavailable, ImageSourceUnavailable, EncoderUnavailable, ShardUnavailable, DeadlineExceeded
+   + BrokerUnavailable, StoreUnavailable, ImageSourceUnavailable, EncoderUnavailable, ShardUnavailable, DeadlineExceeded
  x Backpressure           slow down; a signal, not a fault
+   + Overloaded
  x StorageError           stop the process; the docstring says what the operator does
    + ManifestCorrupt, ChecksumMismatch, LogTruncated, LogChanged, LogRecordUnreadable, SpaceChanged, LayoutChanged,
-     HeadExists, EventsLost, BuildRejected
+     HeadExists, EventsLost, DigestMismatch, BuildRejected, DiskFull
  x QueryError             the client's to fix: 4xx
    + InvalidQuery, UnknownField, FilterType, UnsupportedMediaType, UploadTooLarge, NotFound, Unauthorized,
-     FreshnessUnmet, UnknownLogToken, HostRefused
+     ScopeMissing, TenantRefused, FreshnessUnmet, UnknownLogToken, HostRefused, RateLimited, QuotaUsed
  x SettingsError          refuse to start, listing every problem at once
 
 A subclass that stands for several codes takes ``code=`` at construction; ``docs/errors.md`` documents all of them.
@@ -150,6 +151,12 @@ class BrokerUnavailable(TransientError):
     code = "broker-unavailable"
 
 
+class StoreUnavailable(TransientError):
+    """The object store did not answer, or refused."""
+
+    code = "store-unavailable"
+
+
 class ImageSourceUnavailable(TransientError):
     """The host of a picture did not answer, or answered that it cannot now."""
 
@@ -178,6 +185,12 @@ class Backpressure(FreshlensError):
     """Too much is in flight: slow down. A signal, not a fault; never logged as an error."""
 
     code = "backpressure"
+
+
+class Overloaded(Backpressure):
+    """The process has as many requests in hand as it may have."""
+
+    code = "overloaded"
 
 
 # --- StorageError: stop, and tell the operator --------------------------------------------------------------
@@ -217,7 +230,10 @@ class LogChanged(StorageError):
 
 
 class LogRecordUnreadable(StorageError):
-    """A record of ``index-log`` is of a schema newer than this program. Operator: upgrade this process."""
+    """A record of ``index-log`` is of a schema newer than this program.
+
+    Operator: upgrade this process, or give the record up with ``freshlens log void``.
+    """
 
     code = "log-record-unreadable"
 
@@ -246,10 +262,25 @@ class EventsLost(StorageError):
     code = "events-lost"
 
 
+class DigestMismatch(StorageError):
+    """What a node serves is not what the log says (HOLES 24). Operator: it starts again from the store; look why."""
+
+    code = "digest-mismatch"
+
+
 class BuildRejected(StorageError):
     """A built generation failed a gate of its verification and was not published. Operator: read its report."""
 
     code = "build-rejected"
+
+
+class DiskFull(StorageError, OSError):
+    """A disk, or the store's quota, has no room. Operator: make room, or use a larger one; nothing half is kept.
+
+    An OSError too, as whoever waits for a disk that cannot be written waits for this one.
+    """
+
+    code = "disk-full"
 
 
 # --- QueryError: the client's to fix ------------------------------------------------------------------------
@@ -279,10 +310,27 @@ class FilterType(QueryError):
 
 
 class Unauthorized(QueryError):
-    """No key, or a key that may not do this."""
+    """No key, or one that is not valid.
+
+    Unknown, wrong, revoked or expired: which of these is not said.
+    """
 
     code = "unauthorized"
     status = 401
+
+
+class ScopeMissing(QueryError):
+    """The key is valid and lacks the scope that the route needs."""
+
+    code = "scope-missing"
+    status = 403
+
+
+class TenantRefused(QueryError):
+    """The key belongs to one tenant, and the request is for another one or for all of them."""
+
+    code = "tenant-refused"
+    status = 403
 
 
 class HostRefused(QueryError):
@@ -326,6 +374,26 @@ class UnsupportedMediaType(QueryError):
     status = 415
 
 
+class RateLimited(QueryError):
+    """The key sends requests faster than it may.
+
+    ``retry_after_s`` says when it may come again.
+    """
+
+    code = "rate-limited"
+    status = 429
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaUsed(RateLimited):
+    """The key has used its requests of this day; the next day begins at midnight UTC."""
+
+    code = "quota-used"
+
+
 # --- SettingsError ------------------------------------------------------------------------------------------
 
 
@@ -333,7 +401,13 @@ class SettingsError(FreshlensError):
     """The process refuses to start; ``problems`` lists everything that is wrong at once."""
 
     code = "settings"
-    codes = ("already-running", "port-in-use", "broker-start-failed", "broker-jars-unavailable")
+    codes = (
+        "already-running",
+        "port-in-use",
+        "broker-start-failed",
+        "broker-jars-unavailable",
+        "store-not-conditional",
+    )
 
     def __init__(self, problems: "list[str] | str", *, code: str | None = None) -> None:
         self.problems = [problems] if isinstance(problems, str) else problems

@@ -89,7 +89,7 @@ def parse_filter(value: Any) -> Filter:
         values = entry if isinstance(entry, list) else [entry]
         if not 1 <= len(values) <= VALUES_MAX or not all(isinstance(each, bool | int | float | str) for each in values):
             raise InvalidQuery(f"filter {name!r} needs a string, number or boolean, or 1 to {VALUES_MAX} of them")
-        return AnyOf(name, tuple(values))
+        return AnyOf(name, tuple(_within_64_bits(name, each) for each in values))
 
     return parse(value, 1)
 
@@ -101,4 +101,11 @@ def _range(name: str, bounds: Mapping[str, Any]) -> Range:
     for bound in bounds.values():
         if isinstance(bound, bool) or not isinstance(bound, int | float | str):
             raise InvalidQuery(f"filter {name!r}: a bound is a number or a string")
-    return Range(name, **bounds)
+    return Range(name, **{bound: _within_64_bits(name, value) for bound, value in bounds.items()})
+
+
+def _within_64_bits(name: str, value: Scalar) -> Scalar:
+    """The value; no attribute is an integer beyond 64 bits, and none travels."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InvalidQuery(f"filter {name!r}: {str(value)[:40]} does not fit into 64 bits")
+    return value

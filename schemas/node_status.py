@@ -21,3 +21,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     delta_rows: int
     reported_at: int
     """Microseconds since 1970, by the node's clock."""
+    masked: dict[str, int] = {}
+    """As ``applied``, of deletions and offers: beyond it while the delta is full and content is withheld."""
+    digests: dict[str, str] = {}
+    """Partition → ``offset:live:tombstones`` at the last offset that is a multiple of 10,000: equal on replicas."""

@@ -24,6 +24,7 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
         wait_ms: how long to wait for that.
         timeout_ms: time for the search itself.
         exact: scan every row instead of using the approximate indexes.
+        collapse: the k best duplicate groups, each by its best product; a product without one is its own.
     """
 
     lane: str
@@ -36,6 +37,7 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
     wait_ms: int = 0
     timeout_ms: int = 200
     exact: bool = False
+    collapse: bool = False
 
 
 class ShardHit(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +67,8 @@ class ShardState(msgspec.Struct, frozen=True, kw_only=True):
         generation: sequence number of the head served, 0 before the first.
         applied: index-log partition → next offset.
         lag_ms: how long the oldest record known to wait has been in the log by the broker's clock; 0 if none waits.
-        stale: lagging beyond the node's limit, or stopped at a record it cannot read.
+        stale: lagging beyond the node's limit, stopped at a record it cannot read, or withholding content because the
+            delta is full.
         log_id: identity of the index-log these offsets belong to.
     """
 

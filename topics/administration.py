@@ -21,6 +21,8 @@ from topics.settings import KafkaSettings
 
 _TIMEOUT_S = 30.0
 _REPLICAS_WANTED = 3
+_OTHER_LOG = "point to the right cluster, or remove the data directory to rebuild from this log"
+_TRUNCATED = "restore a newer generation"
 _until_led = retry(
     # For a moment after a topic was created or a broker has started, a partition is unknown or has no leader.
     retry=retry_if_exception_type((BrokerUnavailable, SettingsError)),
@@ -81,6 +83,12 @@ def begin_offsets(admin: AdminClient, topic: str) -> dict[int, NextOffset]:
 def end_offsets(admin: AdminClient, topic: str) -> dict[int, NextOffset]:
     """By partition, one more than the last offset that a read-committed consumer can read now."""
     return _offsets(admin, topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+
+def offsets_at(admin: AdminClient, topic: str, time_ms: int) -> dict[int, NextOffset]:
+    """Next offset of each partition at a broker time: the first record appended then or later, else the end."""
+    found, end = _offsets(admin, topic, OffsetSpec.for_timestamp(time_ms)), end_offsets(admin, topic)
+    return {partition: offset if offset >= 0 else end[partition] for partition, offset in found.items()}
 
 
 def existing_topics(admin: AdminClient, names: Sequence[str]) -> dict[str, ExistingTopic]:
@@ -148,13 +156,15 @@ def check_position(
     """
     where = f"{topic}[{partition}]"
     if expected != found:
-        raise LogChanged(f"{where} is the log {found}, but the stored offsets are of the log {expected}")
+        raise LogChanged(f"{where} is the log {found}, but the stored offsets are of the log {expected}: {_OTHER_LOG}")
     if next_offset > log_end:
-        raise LogChanged(f"{where} ends at {log_end}, but we had read up to {next_offset}: records were lost")
+        raise LogChanged(
+            f"{where} ends at {log_end}, but we had read up to {next_offset}: records were lost; {_OTHER_LOG}"
+        )
     if next_offset < log_start:
         raise LogTruncated(
             f"{where} begins at {log_start}, but we must go on at {next_offset}: "
-            f"{log_start - next_offset} records were removed"
+            f"{log_start - next_offset} records were removed; {_TRUNCATED}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The object store: pictures, thumbnails, generations. Reached by URL; ``file://`` now.
+"""The object store: pictures, thumbnails, generations. Reached by URL: ``file://`` here, ``s3://`` in s3_store.
 
 Every key is a relative path of plain segments. The one thing asked of a store beyond get and put is a create
 that fails when the key exists, because publishing a generation rests on it.
@@ -7,21 +7,26 @@ that fails when the key exists, because publishing a generation rests on it.
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from schemas.errors import SettingsError
 from schemas.identity import check_tenant
+from topics.disk import TEMPORARY, make_folder, naming_disk_full, sync_file, sync_folder
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}")
 _HASH = re.compile(r"[0-9a-f]{16,128}")
-_TEMPORARY = ".tmp-"
 
 
 class ObjectStore(Protocol):
-    """Keys are relative paths; values are bytes, replaced as a whole. Every call may raise OSError."""
+    """Keys are relative paths; values are bytes, replaced as a whole.
+
+    Every call may raise OSError or StoreUnavailable; what was written is then not there, or whole. A call that writes
+    may raise DiskFull, which is both a StorageError and an OSError.
+    """
 
     def get(self, key: str) -> bytes:
         """The bytes; raises FileNotFoundError."""
@@ -32,7 +37,10 @@ class ObjectStore(Protocol):
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write durably unless the key exists; of any number of racing callers exactly one gets True."""
+        """Write durably unless the key exists; of any number of racing callers exactly one gets True.
+
+        After an error it may exist or not: undo nothing that rests on it.
+        """
         ...
 
     def put_file(self, key: str, source: Path) -> None:
@@ -49,8 +57,11 @@ class ObjectStore(Protocol):
         """Remove; absent is fine."""
         ...
 
-    def local_path(self, key: str) -> Path:
-        """A local file or folder to memory-map from; remote stores download to a cache first."""
+    def local_folder(self, key: str, check: Callable[[Path], None]) -> Path:
+        """A local folder of all that lies below ``key``, to memory-map from; ``check`` has passed it.
+
+        A remote store downloads first, and what ``check`` refuses is not kept. Raises what ``check`` raises.
+        """
         ...
 
 
@@ -66,31 +77,35 @@ class FileStore:
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        temporary = self._written(path, data, durable=False)
-        temporary.replace(path)
+        with self._beside(path) as temporary:
+            temporary.write_bytes(data)
+            temporary.replace(path)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         path = self._path(key)
-        temporary = self._written(path, data, durable=True)
-        try:
-            # link(2) fails when the name exists, which rename does not: this is the whole commit.
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink()
-        _sync_folder(path.parent)
+        with self._beside(path) as temporary:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                sync_file(file.fileno())
+            try:
+                # link(2) fails when the name exists, which rename does not: this is the whole commit.
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            sync_folder(path.parent)
         return True
 
     def put_file(self, key: str, source: Path) -> None:
         path = self._path(key)
-        temporary = self._temporary(path)
-        with source.open("rb") as reader, temporary.open("xb") as writer:
-            while chunk := reader.read(1 << 20):
-                writer.write(chunk)
-            _sync_file(writer.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with self._beside(path) as temporary:
+            with source.open("rb") as reader, temporary.open("xb") as writer:
+                while chunk := reader.read(1 << 20):
+                    writer.write(chunk)
+                writer.flush()
+                sync_file(writer.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
@@ -103,39 +118,57 @@ class FileStore:
         self._path(key).unlink(missing_ok=True)
 
     def local_path(self, key: str) -> Path:
+        """The file or folder itself."""
         return self._path(key)
+
+    def local_folder(self, key: str, check: Callable[[Path], None]) -> Path:
+        folder = self._path(key)
+        check(folder)
+        return folder
 
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
-    def _temporary(self, path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
-
-    def _written(self, path: Path, data: bytes, *, durable: bool) -> Path:
-        temporary = self._temporary(path)
-        with temporary.open("xb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                _sync_file(file.fileno())
-        return temporary
+    @contextmanager
+    def _beside(self, path: Path) -> Iterator[Path]:
+        """A temporary path in the same folder; whatever happens, it is gone afterwards."""
+        with naming_disk_full(path):
+            make_folder(path.parent)
+            temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+            try:
+                yield temporary
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
-def open_store(url: str) -> ObjectStore:
-    """The store at ``file:///folder`` (a plain path is one too).
+def open_store(url: str, environ: Mapping[str, str] = os.environ) -> ObjectStore:
+    """The store at ``file:///folder`` (a plain path is one too) or ``s3://bucket/folder``.
+
+    Args:
+        environ: where FRESHLENS_S3_ENDPOINT and FRESHLENS_DATA are read from, for ``s3://``.
 
     Raises:
-        SettingsError: a kind of store without create-if-absent here; publishing would not be safe.
+        SettingsError: a store without create-if-absent, since publishing would not be safe; or it cannot be used.
+        StoreUnavailable: it does not answer; try again.
     """
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return FileStore(Path(unquote(parts.path)))
+    if parts.scheme == "s3":
+        return _open_s3(url, environ)
     if not parts.scheme and url:
         return FileStore(Path(url))
     raise SettingsError(
-        f"object store {parts.scheme}://{parts.hostname or ''}: only file:// can create-if-absent so far"
+        f"object store {parts.scheme}://{parts.hostname or ''}: only file:// and s3:// can create-if-absent"
     )
+
+
+def _open_s3(url: str, environ: Mapping[str, str]) -> ObjectStore:
+    try:
+        from topics.s3_store import open_s3_store  # an extra, and half a second of imports
+    except ImportError as error:
+        raise SettingsError(f"FRESHLENS_STORE={url}: pip install 'freshlens[s3]' ({error})") from error
+    return open_s3_store(url, environ)
 
 
 def checked_key(key: str) -> str:
@@ -164,17 +197,5 @@ def _spread(content_hash: str) -> str:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.is_file() and not path.name.startswith(_TEMPORARY):
+        if path.is_file() and not path.name.startswith(TEMPORARY):
             yield path
-
-
-def _sync_file(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -60,13 +60,18 @@ def differences(wanted: Mapping[str, Topic], existing: Mapping[str, ExistingTopi
     return found
 
 
-def verify(wanted: Mapping[str, Topic], existing: Mapping[str, ExistingTopic]) -> list[Finding]:
-    """What the differences mean, the relations between retentions, and how writes are confirmed."""
+def verify(
+    wanted: Mapping[str, Topic], existing: Mapping[str, ExistingTopic], tombstone_ms: int = TOMBSTONE_MS
+) -> list[Finding]:
+    """What the differences mean, the relations between retentions, and how writes are confirmed.
+
+    ``tombstone_ms``: how long the compactor remembers deletions, FRESHLENS_TOMBSTONE_DAYS.
+    """
     findings = [_meaning(difference, wanted[difference.topic]) for difference in differences(wanted, existing)]
     for name in wanted.keys() & existing.keys():
         findings += _replication_findings(existing[name])
     by_logical_name = {wanted[name].name: topic for name, topic in existing.items()}
-    findings += _retention_findings(by_logical_name)
+    findings += _retention_findings(by_logical_name, tombstone_ms)
     return sorted(findings, key=lambda finding: (finding.severity, finding.topic, finding.code))
 
 
@@ -110,14 +115,14 @@ def _replication_findings(topic: ExistingTopic) -> list[Finding]:
     return []
 
 
-def _retention_findings(topics: Mapping[str, ExistingTopic]) -> list[Finding]:
+def _retention_findings(topics: Mapping[str, ExistingTopic], tombstone_ms: int) -> list[Finding]:
     """The relations without which a redelivered add could outlive its delete."""
     if not {PRODUCT_ADDED, PRODUCT_DELETED, DEAD_LETTERS} <= topics.keys():
         return []
     added, deleted, dead = topics[PRODUCT_ADDED], topics[PRODUCT_DELETED], topics[DEAD_LETTERS]
     return [
         *_deleted_outlives_added(added, deleted),
-        *_tombstones_outlive(added, dead),
+        *_tombstones_outlive(added, dead, tombstone_ms),
         *(_segment_finding(topic) for topic in (added, deleted) if _setting(topic, "segment.ms") > DAY_MS),
     ]
 
@@ -134,11 +139,11 @@ def _deleted_outlives_added(added: ExistingTopic, deleted: ExistingTopic) -> lis
     return [Finding("error", "retention-relation", deleted.name, message)]
 
 
-def _tombstones_outlive(added: ExistingTopic, dead: ExistingTopic) -> list[Finding]:
+def _tombstones_outlive(added: ExistingTopic, dead: ExistingTopic, tombstone_ms: int) -> list[Finding]:
     needed_ms = tombstone_ms_needed(_setting(added, "retention.ms"), _setting(dead, "retention.ms"))
-    if needed_ms != FOREVER_MS and needed_ms <= TOMBSTONE_MS:
+    if needed_ms != FOREVER_MS and needed_ms <= tombstone_ms:
         return []
-    message = f"with {dead.name} asks for tombstones of {_days(needed_ms)}; they are kept {_days(TOMBSTONE_MS)}"
+    message = f"with {dead.name} asks for tombstones of {_days(needed_ms)}; they are kept {_days(tombstone_ms)}"
     return [Finding("error", "tombstone-horizon", added.name, message)]
 
 

@@ -1,9 +1,16 @@
+import errno
 import os
+import shutil
+import stat
+import subprocess
+import sys
 import threading
+from collections import namedtuple
 
 import pytest
 
-from schemas.errors import InvalidProduct, SettingsError
+from schemas.errors import DiskFull, InvalidProduct, SettingsError, StorageError
+from topics import disk
 from topics.store import FileStore, open_store, original_key, thumbnail_key
 
 HASH = "ab" * 16
@@ -79,7 +86,7 @@ def test_a_local_file_is_taken_over(store, tmp_path):
     "key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/.", ".hidden", "a\\b", "a\x00b", "a/b/", "ä"]
 )
 def test_a_key_cannot_leave_the_store(store, key):
-    for call in (store.get, store.exists, store.delete, store.local_path):
+    for call in (store.get, store.exists, store.delete, store.local_path, lambda key: store.local_folder(key, print)):
         with pytest.raises(ValueError, match="not a store key"):
             call(key)
     with pytest.raises(ValueError, match="not a store key"):
@@ -102,7 +109,101 @@ def test_a_store_is_opened_by_url_or_path(tmp_path):
         assert (tmp_path / "a b" / "k").read_bytes() == b"v"
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "ftp://host/x", "file://host/x", ""])
+@pytest.mark.parametrize("url", ["ftp://host/x", "file://host/x", "az://bucket/x", ""])
 def test_a_store_that_cannot_create_if_absent_is_refused(url):
     with pytest.raises(SettingsError, match="create-if-absent"):
         open_store(url)
+
+
+WRITES = {
+    "put": lambda store, source: store.put("builds/0/u/x", source.read_bytes()),
+    "put_if_absent": lambda store, source: store.put_if_absent("builds/0/u/x", source.read_bytes()),
+    "put_file": lambda store, source: store.put_file("builds/0/u/x", source),
+}
+SYNCED = ("put_if_absent", "put_file")
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source"
+    path.write_bytes(b"z" * 300_000)
+    return path
+
+
+def everything_below(store):
+    return [path for path in store.root.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_full_disk_is_named_and_nothing_half_is_kept(store, tmp_path, name):
+    """In a process that may write 100,000 bytes to a file, as if the disk had no more."""
+    program = f"""
+import resource, sys
+from pathlib import Path
+from schemas.errors import DiskFull
+from tests.unit.topics.test_store import WRITES
+from topics.store import FileStore
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    WRITES[{name!r}](FileStore(Path({str(store.root)!r})), Path({str(tmp_path / "source")!r}))
+except DiskFull as error:
+    sys.exit(f"{{error.code}}: {{error}}")
+"""
+    (tmp_path / "source").write_bytes(b"z" * 300_000)
+    store.put("builds/0/u/before", b"stays")
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.startswith("disk-full: no room to write ")
+    assert "make room" in ended.stderr
+    assert everything_below(store) == [store.root / "builds/0/u/before"]
+    WRITES[name](store, tmp_path / "source")
+    assert len(store.get("builds/0/u/x")) == 300_000
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("name", SYNCED)
+def test_after_a_failed_sync_the_attempt_does_not_count(store, source, monkeypatch, name, number):
+    """The kernel drops the pages and says so once, so only writing anew helps."""
+
+    def fail(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match=r"room|Input/output") as caught:
+            WRITES[name](store, source)
+    assert isinstance(caught.value, DiskFull) == (number != errno.EIO)
+    assert everything_below(store) == []
+    assert WRITES[name](store, source) in (None, True)
+
+
+@pytest.mark.parametrize("name", SYNCED)
+def test_bytes_and_the_way_to_them_are_synced_before_success_is_said(store, source, monkeypatch, name):
+    synced, real = [], os.fsync
+
+    def noting(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    WRITES[name](store, source)
+    root = str(store.root)
+    folders = [root, f"{root}/builds", f"{root}/builds/0"]
+    assert synced[:3] == folders, "each new folder is in the one above"
+    assert disk.TEMPORARY in synced[3], "the bytes, before they have their name"
+    assert synced[4:] == [f"{root}/builds/0/u"]
+
+
+def test_a_full_disk_is_both_a_storage_error_and_an_os_error():
+    assert issubclass(DiskFull, StorageError)
+    assert issubclass(DiskFull, OSError)
+    assert DiskFull("no room").message == "no room"
+
+
+def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 30, 0, disk._RESERVE_BYTES + 1000))
+    disk.check_room(tmp_path, 1000)
+    with pytest.raises(DiskFull, match="make room"):
+        disk.check_room(tmp_path, 1001)

@@ -95,3 +95,8 @@ def test_tombstones_outlive_what_can_be_redelivered():
     added, dead = TOPICS["product-added"].retention_ms, TOPICS["dead-letters"].retention_ms
     assert tombstone_ms_needed(added, dead) == 44 * DAY_MS <= TOMBSTONE_MS
     assert tombstone_ms_needed(-1, dead) == tombstone_ms_needed(added, -1) == -1
+
+
+def test_a_compactor_that_forgets_deletions_sooner_is_found():
+    found = verify(WANTED, cluster(), tombstone_ms=TOMBSTONE_MS - 3 * DAY_MS)
+    assert [(finding.code, finding.topic) for finding in found] == [("tombstone-horizon", "x.product-added")]
