@@ -1,7 +1,5 @@
 """Writing a generation: the products of a view, in key order, as files that can be mapped."""
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +10,7 @@ import pyarrow as pa
 
 from index_nodes import ivf
 from index_nodes.columns import PRODUCT_ID, Kind, field_values, kind_of
+from index_nodes.digest import Digest, digest_of, total
 from index_nodes.generation import (
     EXTRA_ROWS,
     FIELDS,
@@ -22,6 +21,7 @@ from index_nodes.generation import (
     TENANTS,
     VECTORS,
     Generation,
+    group_id,
     write_table,
 )
 from index_nodes.manifest import IndexFacts
@@ -29,9 +29,10 @@ from index_nodes.overlay import RowIds
 from index_nodes.product import ProductState
 from index_nodes.view import IndexView
 from schemas.hashing import key_hash
-from schemas.identity import ProductKey
+from schemas.identity import ProductKey, partition_of
+from schemas.layout import Layout
 
-_DIGEST_BITS = 128
+_ROWS_WRITTEN = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,20 @@ class BuiltProduct:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What a build does beside writing down the view.
+
+    Attributes:
+        drop_tombstones_before_ms: a product of which only a deletion is known is forgotten if that is older, by the
+            broker time of the event.
+        retrain: why the index is trained anew; None keeps the codebook of the generation below, if it has one.
+    """
+
+    drop_tombstones_before_ms: int = 0
+    retrain: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Built:
     """What was written, in the manifest's words."""
 
@@ -57,17 +72,18 @@ class Built:
     first_rows: int
     products: int
     tombstones: int
+    dropped_tombstones: int
     index: IndexFacts
-    digest: str
+    digests: dict[str, str]
 
 
-def write_generation(view: IndexView, folder: Path) -> Built:
-    """Write all that the view holds: every product ever seen, and every live row. Dead rows are left out.
+def write_generation(view: IndexView, layout: Layout, folder: Path, options: BuildOptions) -> Built:
+    """Write all that the view holds: every product known, and every live row. Dead rows are left out.
 
     Returns:
         Facts for the manifest; ``index.recall_at_10`` is measured, and for the caller to judge.
     """
-    products = _ordered(view)
+    products, dropped = _ordered(view, options.drop_tombstones_before_ms)
     with_rows = sum(bool(product.rows) for product in products)
     first = [product.rows[0] for product in products[:with_rows]]
     extra = [(slot, row) for slot, product in enumerate(products[:with_rows]) for row in product.rows[1:]]
@@ -84,53 +100,68 @@ def write_generation(view: IndexView, folder: Path) -> Built:
         first_rows=with_rows,
         products=sum(product.state.is_visible for product in products),
         tombstones=sum(product.state.deleted is not None for product in products),
-        index=_write_index(vectors, folder / INDEX),
-        digest=digest_of((product.raw_key, product.state.to_bytes()) for product in products),
+        dropped_tombstones=len(dropped),
+        index=_write_index(vectors, folder / INDEX, _template(view, options)),
+        digests={str(partition): str(digest) for partition, digest in _digests(view, layout, dropped).items()},
     )
 
 
-def digest_of(states: Iterator[tuple[bytes, bytes]]) -> str:
-    """The logical content: a sum of hashes of (key, state), so that neither order nor files matter (HOLES 24)."""
-    total = 0
-    for key, state in states:
-        hasher = hashlib.blake2b(key, digest_size=_DIGEST_BITS // 8)
-        hasher.update(b"\0" + state)
-        total += int.from_bytes(hasher.digest(), "little")
-    return f"{total % (1 << _DIGEST_BITS):032x}"
+def digest_of_generation(generation: Generation) -> Digest:
+    """The digest of what a loaded generation holds, over all its partitions."""
+    return total(digest_of(generation.keys.raw(slot), generation.state(slot)) for slot in range(generation.slots))
 
 
-def digest_of_generation(generation: Generation) -> str:
-    """The digest of what a loaded generation holds."""
-    return digest_of((generation.keys.raw(slot), bytes(generation.raw_state(slot))) for slot in range(generation.slots))
+def _ordered(view: IndexView, horizon_ms: int) -> tuple[list[BuiltProduct], list[BuiltProduct]]:
+    """Products with rows in key order, then those without; and tombstones that may be forgotten.
+
+    Equal input gives equal files.
+    """
+    kept: list[BuiltProduct] = []
+    dropped: list[BuiltProduct] = []
+    for slot in range(view.slots):
+        product = BuiltProduct(view.keys.raw(slot), view.state(slot), view.rows(slot))
+        is_old = product.state.is_tombstone and product.state.deleted_at_ms < horizon_ms
+        (dropped if is_old else kept).append(product)
+    return sorted(kept, key=lambda product: (not product.rows, product.raw_key)), dropped
 
 
-def _ordered(view: IndexView) -> list[BuiltProduct]:
-    """Products with rows in key order, then those without; equal input gives equal files."""
-    products = [BuiltProduct(view.keys.raw(slot), view.state(slot), view.rows(slot)) for slot in range(view.slots)]
-    return sorted(products, key=lambda product: (not product.rows, product.raw_key))
+def _digests(view: IndexView, layout: Layout, dropped: list[BuiltProduct]) -> dict[int, Digest]:
+    digests = dict(view.digests)
+    for product in dropped:
+        digests[partition_of(product.key, layout.partitions)] -= digest_of(product.raw_key, product.state)
+    return digests
 
 
 def _write_vectors(view: IndexView, rows: list[int], path: Path) -> npt.NDArray[np.float16]:
-    main, dim = len(view.generation), view.generation.vectors.shape[1]
-    if not rows:
-        path.touch()
-        return np.empty((0, dim), np.float16)
-    vectors = np.memmap(path, np.float16, "w+", shape=(len(rows), dim))
-    wanted = np.asarray(rows)
+    # Written and then mapped: where a disk is full a write is refused, while a writable mapping ends the process.
+    with path.open("wb") as file:
+        for start in range(0, len(rows), _ROWS_WRITTEN):
+            file.write(_vectors_of(view, np.asarray(rows[start : start + _ROWS_WRITTEN])).data)
+    dim = view.generation.vectors.shape[1]
+    return np.memmap(path, np.float16, "r", shape=(len(rows), dim)) if rows else np.empty((0, dim), np.float16)
+
+
+def _vectors_of(view: IndexView, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+    """(m, dim) float16 of rows of the view."""
+    main = len(view.generation)
+    vectors = np.empty((len(wanted), view.generation.vectors.shape[1]), np.float16)
     is_main = wanted < main
     vectors[is_main] = view.generation.vectors[wanted[is_main]]
     for segment in view.delta.segments:
         begin = main + segment.first_row
         inside = (wanted >= begin) & (wanted < begin + len(segment))
-        vectors[inside] = segment.vectors_of(wanted[inside] - begin).astype(np.float16)
-    vectors.flush()
+        vectors[inside] = segment.vectors[wanted[inside] - begin]
     return vectors
 
 
-def _write_index(vectors: npt.NDArray[np.float16], path: Path) -> IndexFacts:
+def _template(view: IndexView, options: BuildOptions) -> ivf.IvfIndex | None:
+    return view.generation.index if options.retrain is None else None
+
+
+def _write_index(vectors: npt.NDArray[np.float16], path: Path, template: ivf.IvfIndex | None) -> IndexFacts:
     if len(vectors) <= ivf.FLAT_ROWS_MAX:
         return IndexFacts()
-    index, facts = ivf.build(vectors)
+    index, facts = ivf.build(vectors, template)
     ivf.save(index, path)
     return facts
 
@@ -145,6 +176,7 @@ def _products_table(products: list[BuiltProduct]) -> pa.Table:
         "state": [product.state.to_bytes() for product in products],
         "content_version": [product.state.content_version for product in products],
         "visible": [int(product.state.is_visible) for product in products],
+        "group": [group_id(product.raw_key, product.state) for product in products],
     }
     return _table(PRODUCTS, columns)
 

@@ -2,25 +2,39 @@
 
 import signal
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from index_nodes.compaction import CompactionReport, compact_once
-from index_nodes.heads import Head, newest_head
-from index_nodes.log import IndexLog, KafkaLog
+from index_nodes.heads import Head, newest_head, rejected_in_a_row, rejections
+from index_nodes.log import KafkaLog
 from index_nodes.manifest import read_manifest
+from index_nodes.retention import TruncatableLog, collect
 from index_nodes.settings import CompactorSettings
-from schemas.errors import BuildRejected, FreshlensError, HeadExists, TransientError
+from index_nodes.status import read_statuses
+from schemas.clock import Clock, SystemClock
+from schemas.errors import (
+    BuildRejected,
+    DiskFull,
+    FreshlensError,
+    HeadExists,
+    ManifestCorrupt,
+    SettingsError,
+    TransientError,
+)
 from schemas.metrics import Metrics
+from schemas.node_status import NodeStatus
 from topics.store import ObjectStore, open_store
 
 _log = structlog.get_logger()
 _REJECTED_PAUSE_S = 600.0
-"""After a rejected build: the same input would fail again, and building it costs a core."""
+"""After a rejected build or a full disk: the same would fail again, and building costs a core."""
+_COLLECT_S = 3600.0
+_ALARMING = 2
+"""So many builds rejected in a row are more than bad luck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,37 +85,58 @@ def run(settings: CompactorSettings, metrics: Metrics, on_ready: Callable[[], No
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    log, store = KafkaLog(settings.kafka), open_store(settings.store)
+    watch = Watch(
+        settings,
+        KafkaLog(settings.kafka),
+        open_store(settings.store),
+        metrics,
+        lambda: read_statuses(settings.kafka).values(),
+        should_stop=stopping.is_set,
+    )
     on_ready()
-    watch = Watch(settings, log, store, metrics, stopping)
     while not stopping.wait(settings.poll_s):
         for shard in range(settings.lane.layout.shards):
             watch.look(shard)
 
 
 class Watch:
-    """Looks at each shard and compacts it when that is due."""
+    """Looks at each shard: compacts it when that is due, and then, and once an hour, removes what is past keeping.
+
+    Args:
+        statuses: what the nodes last said of themselves.
+    """
 
     def __init__(
         self,
         settings: CompactorSettings,
-        log: IndexLog,
+        log: TruncatableLog,
         store: ObjectStore,
         metrics: Metrics,
-        stopping: threading.Event,
+        statuses: Callable[[], Iterable[NodeStatus]],
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        clock: Clock | None = None,
     ) -> None:
         self._settings, self._index_log, self._store = settings, log, store
-        self._metrics, self._stopping = metrics, stopping
-        self._started_at = datetime.now().astimezone()
+        self._metrics, self._statuses, self._should_stop = metrics, statuses, should_stop
+        self._clock = clock or SystemClock()
+        self._started_at = self._local_time(self._clock.now_us())
         self._paused_until: dict[int, float] = {}
+        self._collect_at: dict[int, float] = {}
 
     def look(self, shard: int) -> CompactionReport | None:
-        """Compact the shard if there is a reason to; the report, if that was done.
+        """Compact the shard if there is a reason to; the report, if a generation was published.
 
         Raises:
-            StorageError: but for HeadExists and BuildRejected, which are counted and left to the next look.
+            StorageError: but for HeadExists, BuildRejected and DiskFull, which are counted and left to the next look.
         """
-        if time.monotonic() < self._paused_until.get(shard, 0.0):
+        report = self._attempt(shard)
+        if report is not None or self._clock.monotonic() >= self._collect_at.get(shard, 0.0):
+            self._collect(shard)
+        return report
+
+    def _attempt(self, shard: int) -> CompactionReport | None:
+        if self._clock.monotonic() < self._paused_until.get(shard, 0.0):
             return None
         try:
             reason = self._reason(shard)
@@ -109,19 +144,41 @@ class Watch:
         except TransientError as error:
             _log.warning("compaction-waits", shard=shard, reason=error.message)
         except HeadExists as error:
-            self._ended(error, "overtaken")
-        except BuildRejected as error:
-            self._paused_until[shard] = time.monotonic() + _REJECTED_PAUSE_S
-            self._ended(error, "rejected")
+            self._ended(shard, error, "overtaken")
+        except (BuildRejected, DiskFull) as error:
+            self._paused_until[shard] = self._clock.monotonic() + _REJECTED_PAUSE_S
+            self._ended(shard, error, "rejected" if isinstance(error, BuildRejected) else error.code)
         return None
 
+    def _pause(self, shard: int) -> None:
+        self._paused_until[shard] = self._clock.monotonic() + _REJECTED_PAUSE_S
+
+    def _collect(self, shard: int) -> None:
+        self._collect_at[shard] = self._clock.monotonic() + _COLLECT_S
+        settings = self._settings
+        try:
+            self._tell_rejections(shard)
+            statuses = self._statuses()
+            collect(
+                self._index_log,
+                self._store,
+                settings.lane,
+                shard,
+                statuses,
+                settings.retention,
+                self._metrics,
+                self._clock,
+            )
+        except (TransientError, SettingsError, ManifestCorrupt) as error:
+            # Nothing is lost by keeping more than is needed, so the compactor goes on.
+            _log.warning("retention-waits", shard=shard, code=error.code, reason=error.message)
+
     def _reason(self, shard: int) -> str | None:
-        lane = self._settings.lane
-        head = newest_head(self._store, lane, shard)
+        head = newest_head(self._store, self._settings.lane, shard)
         end = self._index_log.bounds().end
         growth = self._growth(shard, head, end)
-        last_at = datetime.fromtimestamp(head.created_at_us / 1e6).astimezone() if head else self._started_at
-        return why_compact(self._settings, growth, last_at, datetime.now().astimezone())
+        last_at = self._local_time(head.created_at_us) if head else self._started_at
+        return why_compact(self._settings, growth, last_at, self._local_time(self._clock.now_us()))
 
     def _growth(self, shard: int, head: Head | None, end: Mapping[int, int]) -> Growth:
         if head is None:
@@ -130,7 +187,7 @@ class Watch:
         manifest = read_manifest(self._store, shard, head.build, head.manifest_checksum)
         return growth_of(head.next_offsets, end, manifest.record_bytes_mean)
 
-    def _compacted(self, shard: int, reason: str) -> CompactionReport:
+    def _compacted(self, shard: int, reason: str) -> CompactionReport | None:
         _log.info("compaction-starts", shard=shard, reason=reason)
         report = compact_once(
             self._index_log,
@@ -139,11 +196,28 @@ class Watch:
             shard,
             metrics=self._metrics,
             reason=reason,
-            should_stop=self._stopping.is_set,
+            policy=self._settings.build,
+            should_stop=self._should_stop,
+            clock=self._clock,
         )
+        if report.head is None:
+            return None  # offsets without records: transaction markers
         self._metrics.count("freshlens_compactions_total", outcome="published")
+        self._tell_rejections(shard)
         return report
 
-    def _ended(self, error: FreshlensError, outcome: str) -> None:
+    def _ended(self, shard: int, error: FreshlensError, outcome: str) -> None:
         self._metrics.count("freshlens_compactions_total", outcome=outcome)
+        self._tell_rejections(shard)
         _log.warning("compaction-ended", outcome=outcome, reason=error.message)
+
+    def _tell_rejections(self, shard: int) -> None:
+        lane = self._settings.lane
+        in_a_row = rejected_in_a_row(rejections(self._store, lane, shard), newest_head(self._store, lane, shard))
+        self._metrics.gauge("freshlens_rejected_in_a_row", in_a_row, shard=str(shard))
+        if in_a_row >= _ALARMING:
+            _log.error("generations-rejected", shard=shard, in_a_row=in_a_row)
+
+    @staticmethod
+    def _local_time(at_us: int) -> datetime:
+        return datetime.fromtimestamp(at_us / 1e6).astimezone()

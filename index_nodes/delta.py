@@ -9,7 +9,6 @@ import numpy.typing as npt
 from index_nodes.arrays import GrowingArray, Liveness, Mask, Rows
 from index_nodes.graph import DEAD_SHARE_MAX, Graph, GraphBuilder, Segment
 from index_nodes.tail import BLOCK_ROWS, OpenTail
-from schemas.embeddings import Vector
 
 
 @dataclass(frozen=True)
@@ -20,11 +19,11 @@ class DeltaView:
     alive: Mask
     segments: tuple[Segment, ...]
 
-    def vector(self, row: int) -> Vector:
-        """(dim,) float32 of a live row."""
+    def vector(self, row: int) -> npt.NDArray[np.float16]:
+        """(dim,) float16 of a live row."""
         place = bisect.bisect_right(self.segments, row, key=lambda segment: segment.first_row) - 1
         segment = self.segments[place]
-        vector: Vector = segment.vectors_of(np.array([row - segment.first_row]))[0]
+        vector: npt.NDArray[np.float16] = segment.vectors[row - segment.first_row]
         return vector
 
     @property
@@ -46,6 +45,11 @@ class Delta:
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    @property
+    def held(self) -> int:
+        """Rows in memory, dead ones in segments that still live included."""
+        return sum(map(len, self._sealed)) + len(self._tail)
 
     def append(self, slot: int, vector: npt.NDArray[np.float16]) -> int:
         """A new live row of a slot; returns its number in the delta."""

@@ -6,9 +6,10 @@ content without a picture.
 """
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,12 @@ from index_nodes import ivf
 from index_nodes.arrays import Mask, Rows
 from index_nodes.bitmaps import evaluate
 from index_nodes.columns import PRODUCT_ID, Column, Kind, Leaf, SortedDictionary
+from index_nodes.digest import Digest
+from index_nodes.exact import ExactRows
 from index_nodes.keys import HashOf, MainKeys
 from index_nodes.manifest import Manifest
 from index_nodes.overlay import RowIds
-from index_nodes.passing import LocalRows, Passing, scan
+from index_nodes.passing import LocalRows, Nearest, Passing
 from index_nodes.product import ProductState
 from schemas.embeddings import Vector
 from schemas.filters import AnyOf, Filter
@@ -32,8 +35,15 @@ from schemas.layout import NextOffset
 PRODUCTS, KEYS, TENANTS, EXTRA_ROWS, FIELDS, VECTORS, INDEX = (
     "products.arrow", "keys.arrow", "tenants.arrow", "extra-rows.arrow", "fields.arrow", "vectors.f16", "index.faiss"
 )  # fmt: skip
-_EXACT_ROWS_MAX = 2048
-"""So few passing rows are scanned faster than lists are searched for them."""
+GROUP_BYTES = 16
+
+
+class Base(NamedTuple):
+    """What passes a filter below the overlay: ``slots`` (p,) bool, the number set, and the number of their rows."""
+
+    slots: Mask
+    products: int
+    rows: int
 
 
 class Generation:
@@ -47,20 +57,21 @@ class Generation:
         manifest: Manifest | None,
         positions: dict[int, NextOffset],
         tables: dict[str, pa.Table],
-        vectors: npt.NDArray[np.float16],
-        index: ivf.FlatIndex | ivf.IvfIndex,
+        exact: ExactRows,
+        index: ivf.IvfIndex | None,
         hash_of: HashOf,
     ) -> None:
-        self.manifest, self.positions, self.vectors, self._index = manifest, positions, vectors, index
+        self.manifest, self.positions, self.exact, self.index = manifest, positions, exact, index
         products = tables[PRODUCTS]
-        self._states = _one_chunk(products["state"])
+        self._states = Blobs(_one_chunk(products["state"]))
         self.visible: Mask = _numpy(products["visible"]).astype(np.bool_)
         self.content_versions: npt.NDArray[np.int64] = _numpy(products["content_version"])
         self._extra_slots: Rows = _numpy(tables[EXTRA_ROWS]["slot"])
-        self._first_rows = len(vectors) - len(self._extra_slots)
+        self._groups = _fixed_bytes(_one_chunk(products["group"]))
+        self._first_rows = len(exact) - len(self._extra_slots)
         hashes = tables[KEYS]
         self.keys = MainKeys(
-            _numpy(hashes["hash"]), _numpy(hashes["slot"]), ArrowValues(_one_chunk(products["key"])), hash_of
+            _numpy(hashes["hash"]), _numpy(hashes["slot"]), Blobs(_one_chunk(products["key"])), hash_of
         )
         self._tenant_slots = _tenant_slots(tables[TENANTS])
         self._fields = {(row["tenant"], row["name"]): number for number, row in enumerate(_names(tables[FIELDS]))}
@@ -70,7 +81,12 @@ class Generation:
         self.passing = functools.lru_cache(maxsize=64)(self._passing)
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self.exact)
+
+    @property
+    def vectors(self) -> npt.NDArray[np.float16]:
+        """(n, dim) float16, mapped."""
+        return self.exact.vectors
 
     @property
     def slots(self) -> int:
@@ -81,13 +97,30 @@ class Generation:
         """Visible ones."""
         return int(np.count_nonzero(self.visible))
 
+    @property
+    def build(self) -> str:
+        """The identity of the build, empty for the empty generation."""
+        return self.manifest.build if self.manifest else ""
+
+    @property
+    def digests(self) -> dict[int, Digest]:
+        """The logical content by index-log partition."""
+        if self.manifest is None:
+            return dict.fromkeys(self.positions, Digest())
+        return {int(partition): Digest.parse(text) for partition, text in self.manifest.digests.items()}
+
+    @property
+    def newest_append_ms(self) -> int:
+        """The greatest append time in the prefix that was folded, 0 before the first record."""
+        return self.manifest.newest_append_ms if self.manifest else 0
+
     def state(self, slot: int) -> ProductState:
         """What was folded into the slot."""
         return ProductState.from_bytes(self.raw_state(slot))
 
     def raw_state(self, slot: int) -> memoryview:
         """The state as MessagePack."""
-        return memoryview(self._states[slot].as_buffer())
+        return self._states.view(slot)
 
     def rows_of(self, slot: int) -> RowIds:
         """The rows of the slot's views, in the order of its views."""
@@ -96,44 +129,40 @@ class Generation:
         begin, end = np.searchsorted(self._extra_slots, (slot, slot + 1)).tolist()
         return (slot, *range(self._first_rows + begin, self._first_rows + end))
 
+    def groups_of(self, slots: LocalRows) -> list[bytes]:
+        """The duplicate group of each slot, see :func:`group_id`."""
+        groups: list[bytes] = self._groups[slots].tolist()
+        return groups
+
     def slots_of(self, rows: LocalRows) -> npt.NDArray[np.int64]:
         """The slot of each row."""
-        slots = rows.astype(np.int64)
         extra = rows >= self._first_rows
-        if extra.any():
-            slots[extra] = self._extra_slots[rows[extra] - self._first_rows]
+        if not extra.any():
+            return rows
+        slots = rows.copy()
+        slots[extra] = self._extra_slots[rows[extra] - self._first_rows]
         return slots
 
     def row_mask(self, slots: Mask) -> Mask:
         """(n,) bool: the rows whose slot is set; a new array."""
         return np.concatenate([slots[: self._first_rows], slots[self._extra_slots]])
 
-    def search(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
-        """At least the ``wanted`` nearest passing rows, or all that pass, in any order; see :class:`tail.Block`."""
-        if passing.count <= max(wanted, _EXACT_ROWS_MAX):
-            return self.scan(query, wanted, passing)
-        found = self._index.search(query, wanted, passing)
-        return found if len(found) >= wanted else self.scan(query, wanted, passing)
-
-    def scan(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
-        """As search, exactly."""
-        return scan(self.vectors, query, wanted, passing.rows)
-
-    def vectors_of(self, rows: LocalRows) -> Vector:
-        """(m, dim) float32 of these rows."""
-        return self.vectors[rows].astype(np.float32)
+    def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest:
+        """At least the ``wanted`` nearest passing rows, or all that pass; see :class:`tail.Block`."""
+        return (self.index or self.exact).search(query, wanted, passing)
 
     def has_tenant(self, tenant: str) -> bool:
         return tenant in self._tenant_slots
 
-    def _passing(self, tenant: str, clause: Filter | None) -> Mask:
-        """(p,) bool: visible, of the tenant, and passing the (checked) filter. Not to be changed."""
+    def _passing(self, tenant: str, clause: Filter | None) -> Base:
+        """Visible, of the tenant, and passing the (checked) filter. Not to be changed."""
         passing = np.zeros(self.slots, np.bool_)
         for begin, end in self._tenant_slots.get(tenant, ()):
             passing[begin:end] = self.visible[begin:end]
         if clause is not None and passing.any():
             passing &= evaluate(clause, functools.partial(self._mask, tenant))
-        return passing
+        counts = (int(np.count_nonzero(mask)) for mask in (passing, self.row_mask(passing)))
+        return Base(passing, *counts)
 
     def _mask(self, tenant: str, leaf: Leaf) -> Mask:
         if leaf.field == PRODUCT_ID:
@@ -157,6 +186,26 @@ class Generation:
         return Column(kind, ids, _values(row["codes"]), SortedDictionary(ArrowValues(row["strings"].values)))
 
 
+class Blobs:
+    """A column of bytes, read where it lies; an Arrow scalar per value would take ten times as long."""
+
+    def __init__(self, values: pa.Array) -> None:
+        _, offsets, data = values.buffers()
+        self._offsets = np.frombuffer(offsets, np.int64)[values.offset :] if len(values) else np.zeros(1, np.int64)
+        self._data = memoryview(data) if data else memoryview(b"")
+        self._count = len(values)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: int) -> bytes:
+        return bytes(self.view(place))
+
+    def view(self, place: int) -> memoryview:
+        """Without a copy."""
+        return self._data[self._offsets[place] : self._offsets[place + 1]]
+
+
 class ArrowValues:
     """An Arrow array as a sequence of Python values."""
 
@@ -172,7 +221,13 @@ class ArrowValues:
 
 SCHEMAS: dict[str, pa.Schema] = {
     PRODUCTS: pa.schema(
-        {"key": pa.large_binary(), "state": pa.large_binary(), "content_version": pa.int64(), "visible": pa.uint8()}
+        {
+            "key": pa.large_binary(),
+            "state": pa.large_binary(),
+            "content_version": pa.int64(),
+            "visible": pa.uint8(),
+            "group": pa.binary(GROUP_BYTES),
+        }
     ),
     KEYS: pa.schema({"hash": pa.uint64(), "slot": pa.int32()}),
     TENANTS: pa.schema({"tenant": pa.string(), "begin": pa.int32(), "end": pa.int32()}),
@@ -192,14 +247,20 @@ SCHEMAS: dict[str, pa.Schema] = {
 """The tables of a generation; one row of FIELDS is a whole column."""
 
 
+def group_id(raw_key: bytes, state: ProductState) -> bytes:
+    """Equal for products of a tenant that show the same; a product without a ``dup_group`` is its own."""
+    group = state.content.dup_group if state.content else b""
+    return hashlib.blake2b(b"g" + group if group else b"k" + raw_key, digest_size=GROUP_BYTES).digest()
+
+
 def empty(dim: int, positions: dict[int, NextOffset], hash_of: HashOf = key_hash) -> Generation:
     """G0: nothing at all, before the first record of the log."""
     return Generation(
         manifest=None,
         positions=positions,
         tables={name: schema.empty_table() for name, schema in SCHEMAS.items()},
-        vectors=np.empty((0, dim), np.float16),
-        index=ivf.FlatIndex(np.empty((0, dim), np.float32)),
+        exact=ExactRows(np.empty((0, dim), np.float16)),
+        index=None,
         hash_of=hash_of,
     )
 
@@ -210,17 +271,13 @@ def load(folder: Path, manifest: Manifest, dim: int, hash_of: HashOf = key_hash)
     vectors: npt.NDArray[np.float16] = (
         np.memmap(folder / VECTORS, np.float16, "r", shape=(rows, dim)) if rows else np.empty((0, dim), np.float16)
     )
-    index: ivf.FlatIndex | ivf.IvfIndex = (
-        ivf.load(folder / INDEX, manifest.index, rows)
-        if manifest.index.nlist
-        else ivf.FlatIndex(vectors.astype(np.float32))
-    )
+    exact = ExactRows(np.asarray(vectors))
     return Generation(
         manifest=manifest,
         positions=manifest.positions,
         tables={name: read_table(folder / name) for name in SCHEMAS},
-        vectors=np.asarray(vectors),
-        index=index,
+        exact=exact,
+        index=ivf.load(folder / INDEX, manifest.index, exact) if manifest.index.nlist else None,
         hash_of=hash_of,
     )
 
@@ -244,6 +301,14 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = _one_chunk(column).to_numpy(zero_copy_only=True)
     return values
+
+
+def _fixed_bytes(values: pa.Array) -> npt.NDArray[np.void]:
+    """(n,) of as many bytes as each has, mapped."""
+    width = values.type.byte_width
+    buffer = values.buffers()[1]
+    whole = np.frombuffer(buffer, f"V{width}") if buffer else np.empty(0, f"V{width}")
+    return whole[values.offset : values.offset + len(values)]
 
 
 def _values(cell: pa.LargeListScalar) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
@@ -11,16 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from index_nodes.arrays import Mask
-from index_nodes.passing import LocalRows, Passing, scan
+from index_nodes.exact import ExactRows
+from index_nodes.passing import LocalRows, Nearest, Passing
 from index_nodes.tail import Block
 from schemas.embeddings import Vector
 
-M = 16
-EF_CONSTRUCTION = 150
-EF_SEARCH = 80
+M = 32
+EF_CONSTRUCTION = 400
+EF_SEARCH = 96
+"""Chosen where what is new comes in tight clusters, which is hard for a graph: no search width makes up for one that
+does not hang together (docs/adr/0009)."""
 DEAD_SHARE_MAX = 0.3
 """A graph with more dead rows than this is built again of those that live."""
-_EXACT_ROWS_MAX = 256
+_EXACT_ROWS_MAX = 512
 """So few passing rows are scanned faster than a graph is searched for them."""
 
 
@@ -37,42 +41,39 @@ class Graph:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def search(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
-        """About the ``wanted`` best passing rows, never fewer than min(wanted, passing); see :class:`Block`.
+    @cached_property
+    def exact(self) -> ExactRows:
+        """The same without the graph."""
+        return ExactRows(self.vectors)
+
+    def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest:
+        """About the ``wanted`` nearest passing rows, never fewer than min(wanted, passing); see :class:`Block`.
 
         The graph knows no filter, so it is asked for more by the share that passes; where that is not enough the
         passing rows are scanned.
         """
-        if passing.count <= max(wanted, _EXACT_ROWS_MAX):
-            return self.scan(query, wanted, passing)
-        fetched = int(1.5 * wanted * len(self.labels) / passing.count) + 8
-        if fetched < len(self.labels) // 4:
-            found = self._nearest(query, fetched)
-            found = found[passing.mask[found]]
-            if len(found) >= wanted:
-                return found
-        return self.scan(query, wanted, passing)
-
-    def scan(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
-        """As search, exactly."""
-        return scan(self.vectors, query, wanted, passing.rows)
-
-    def vectors_of(self, rows: LocalRows) -> Vector:
-        """(m, dim) float32 of these rows."""
-        return self.vectors[rows].astype(np.float32)
+        if passing.count > max(wanted, _EXACT_ROWS_MAX):
+            fetched = wanted + 2
+            if passing.count < len(self.labels):
+                fetched = int(1.5 * wanted * len(self.labels) / passing.count) + 8
+            if fetched < len(self.labels) // 8:
+                found = self._nearest(query, fetched)
+                found = found.among(passing.includes(found.rows))
+                if len(found.rows) >= wanted:
+                    return found
+        return self.exact.search(query, wanted, passing)
 
     def dead_share(self, alive: Mask) -> float:
         """Of the rows in the graph, how many are dead by now; ``alive`` (n,) bool."""
         return 1.0 - float(np.count_nonzero(alive[self.labels])) / max(1, len(self.labels))
 
-    def _nearest(self, query: Vector, count: int) -> LocalRows:
+    def _nearest(self, query: Vector, count: int) -> Nearest:
         try:
-            labels, _ = self.index.knn_query(query, k=count, num_threads=1)
+            labels, distances = self.index.knn_query(query, k=count, num_threads=1)
         except RuntimeError:
             # hnswlib raises when the graph's connected part has fewer; the caller scans.
-            return np.empty(0, np.int64)
-        found: LocalRows = labels[0].astype(np.int64)
-        return found
+            return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
+        return Nearest(labels[0].view(np.int64), 1.0 - distances[0])
 
 
 Segment = Block | Graph
@@ -86,12 +87,12 @@ def build_graph(block: Segment, alive: Mask) -> Graph:
         alive: (n,) bool, with at least one row.
     """
     labels = np.flatnonzero(alive)
-    vectors = block.vectors_of(labels)
+    vectors = block.vectors[labels].astype(np.float32)
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(max_elements=len(labels), M=M, ef_construction=EF_CONSTRUCTION, random_seed=100)
     index.add_items(vectors, labels, num_threads=1)
     index.set_ef(EF_SEARCH)
-    return Graph(block.first_row, block.vectors.astype(np.float16), labels, index)
+    return Graph(block.first_row, block.vectors, labels, index)
 
 
 class GraphBuilder(Protocol):

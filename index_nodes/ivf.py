@@ -2,18 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import faiss as _typed_faiss
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
+from index_nodes.exact import TIE, ExactRows
 from index_nodes.manifest import IndexFacts
-from index_nodes.passing import LocalRows, Passing, best_rows, scan
+from index_nodes.passing import Nearest, Passing, faiss
 from schemas.embeddings import Vector
 
-faiss: Any = _typed_faiss  # its type stubs know neither its keyword arguments nor its array overloads
 faiss.omp_set_num_threads(1)  # one thread per search; concurrency comes from queries
 
 FLAT_ROWS_MAX = 4096
@@ -22,73 +23,168 @@ RECALL_FLOOR = 0.95
 """A generation with less is rejected."""
 RECALL_AIM = 0.975
 """Probes are chosen for this much on our own samples, since the queries to come may be harder."""
-_TRAINING_ROWS_PER_LIST = 64
-_QUERIES = 200
-_RESCORED = (100, 200, 400, 800, 1600)
-_ROW_SCANNED_NS, _ROW_RESCORED_NS = 6.0, 400.0
-"""Measured with 384 dimensions: 96 four-bit codes by fast scan; one fp16 row gathered, widened and multiplied."""
-
-
-@dataclass(frozen=True)
-class FlatIndex:
-    """Few rows, scanned exactly; ``vectors`` (n, dim) float32."""
-
-    vectors: Vector
-
-    def search(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
-        """The ``wanted`` best passing rows, or all that pass, in any order."""
-        if passing.count * 4 < len(self.vectors):
-            return scan(self.vectors, query, wanted, passing.rows)
-        return best_rows(passing.rows, (self.vectors @ query)[passing.rows], wanted)
+EXACT_ROWS_MAX = 4096
+"""So few passing rows are compared one by one: it costs about twice an unfiltered search, and misses nothing."""
+ROWS_PER_LIST_MIN = 20
+_WHOLE_SHARE = 0.8
+"""Where more than this passes, the few that do not are dropped from what was found, and no bitmap is made."""
+_SPARE = 6
+_NEAREST_SEEN = 32
+"""Passing rows expected among the nearest, by which a filter is told from one that excludes what is near."""
+_TRAINING_ROWS_PER_LIST, _TRAINING_ROUNDS = 24, 6
+_QUERIES = 128
+"""Of each of two kinds; the harder counts."""
+_RESIDUAL_ROWS = 4096
+_RESCORED = (100, 150, 200, 300, 400, 600, 800, 1600)
+_LIST_PROBED_NS, _ROW_SCANNED_NS, _ROW_RESCORED_NS = 500.0, 8.5, 400.0
+"""Measured with 512 dimensions: a list opened; 128 four-bit codes by fast scan; a candidate kept and compared."""
 
 
 @dataclass(frozen=True)
 class IvfIndex:
-    """Many rows; ids are row numbers."""
+    """Many rows; ids are row numbers, and ``exact`` are the same rows with their full vectors."""
 
     index: Any
     facts: IndexFacts
-    rows: int
+    exact: ExactRows
 
-    def search(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
-        """Candidates among the passing rows, at least ``wanted`` of them unless too few lists hold any."""
-        fetched = max(self.facts.rescored, 2 * wanted)
-        share = passing.count / self.rows
-        # The fewer rows pass, the further away are the nearest of them.
-        nprobe = min(self.facts.nlist, math.ceil(self.facts.nprobe / share))
-        selector = faiss.IDSelectorBitmap(passing.packed)
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
-        _, found = self.index.search(query[None], fetched, params=parameters)
-        rows: LocalRows = found[0]
-        return rows[rows >= 0]
+    def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest:
+        """At least the ``wanted`` nearest passing rows as far as was looked, or all that pass.
+
+        The plan follows from how many pass. Nearly all: an ordinary search, from which those that do not are dropped.
+        Few: they are compared one by one. Otherwise lists are searched for passing rows only, in more lists the fewer
+        pass; unless the filter excludes what is near, for then nothing is known of where the nearest of the rest lie.
+        """
+        share = passing.about / len(self.exact)
+        if share > _WHOLE_SHARE:
+            found = self._nearest(query, math.ceil(wanted / share), 1.0, None)
+            found = found.among(passing.includes(found.rows))
+            if len(found.rows) >= wanted:
+                return found
+        if passing.count > max(wanted, EXACT_ROWS_MAX) and self._has_near(query, passing):
+            found = self._nearest(query, wanted, share, passing.selector)
+            if len(found.rows) >= wanted:
+                return found
+        return self.exact.search(query, wanted, passing)
+
+    def _nearest(self, query: Vector, wanted: int, share: float, selector: Any) -> Nearest:
+        fetched = wanted + _SPARE
+        rescored = max(self.facts.rescored, 2 * fetched)
+        grown = rescored / self.facts.rescored / share
+        nprobe = min(self.facts.nlist, math.ceil(self.facts.nprobe * math.sqrt(grown)))
+        scores, rows = self._rescoring.search(
+            query[None], fetched, params=_parameters(fetched, rescored, nprobe, selector)
+        )
+        return Nearest(rows[0], scores[0]).among(rows[0] >= 0)
+
+    def _has_near(self, query: Vector, passing: Passing) -> bool:
+        """Whether at least half as many of the nearest rows pass as of all rows."""
+        expected = _NEAREST_SEEN
+        seen = min(len(self.exact), math.ceil(expected * len(self.exact) / passing.count))
+        parameters = faiss.SearchParametersIVF(nprobe=self.facts.nprobe)
+        _, rows = self.index.search(query[None], seen, params=parameters)
+        near = rows[0][rows[0] >= 0]
+        return 2 * int(np.count_nonzero(passing.includes(near))) >= expected * len(near) / seen
+
+    @cached_property
+    def _rescoring(self) -> Any:
+        return faiss.IndexRefine(self.index, self.exact.index)
 
 
-def build(vectors: npt.NDArray[np.float16], seed: int = 1) -> tuple[Any, IndexFacts]:
-    """Train, fill and measure an index.
+def _parameters(fetched: int, rescored: int, nprobe: int, selector: Any) -> Any:
+    if selector is None:
+        return _unfiltered(fetched, rescored, nprobe)
+    lists = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
+    return faiss.IndexRefineSearchParameters(k_factor=(rescored + 0.5) / fetched, base_index_params=lists)
+
+
+@lru_cache(maxsize=64)
+def _unfiltered(fetched: int, rescored: int, nprobe: int) -> Any:
+    """To make these takes several per cent of a search."""
+    lists = faiss.SearchParametersIVF(nprobe=nprobe)
+    return faiss.IndexRefineSearchParameters(k_factor=(rescored + 0.5) / fetched, base_index_params=lists)
+
+
+def build(vectors: npt.NDArray[np.float16], template: IvfIndex | None = None, seed: int = 1) -> tuple[Any, IndexFacts]:
+    """Train or take over a codebook, fill and measure an index.
 
     Args:
         vectors: (n, dim) float16 of unit norm, n > FLAT_ROWS_MAX.
+        template: the index whose lists and codebook are used again; None: they are learnt from these rows.
         seed: of the samples; equal input gives equal files.
 
     Returns:
-        The FAISS index, and how to search it; the caller compares the recall with RECALL_FLOOR.
+        The FAISS index, and how to search it; the caller compares the recall with RECALL_FLOOR, and says where the
+        codebook comes from.
     """
     random = np.random.default_rng(seed)
+    index = _trained(vectors, random, seed) if template is None else _emptied(template.index)
+    for start in range(0, len(vectors), 65_536):
+        index.add(vectors[start : start + 65_536].astype(np.float32))
+    return index, measure(index, vectors, random)
+
+
+def _trained(vectors: npt.NDArray[np.float16], random: np.random.Generator, seed: int) -> Any:
+    """An empty index with lists and codebook of its own."""
     rows, dim = vectors.shape
     nlist = lists_of(rows)
-    index = faiss.index_factory(dim, f"IVF{nlist},PQ{subquantizers_of(dim)}x4fs", faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter, index.cp.seed = 10, seed
     sample = np.sort(random.permutation(rows)[: nlist * _TRAINING_ROWS_PER_LIST])
-    index.train(vectors[sample].astype(np.float32))
-    for start in range(0, rows, 65_536):
-        index.add(vectors[start : start + 65_536].astype(np.float32))
-    return index, measure(index, vectors, nlist, random)
+    training = vectors[sample].astype(np.float32)
+    index = _empty(_coarse(_centroids(training, nlist, seed), seed), subquantizers_of(dim))
+    index.pq.cp.seed = seed
+    index.train(training)
+    return index
+
+
+def _centroids(training: Vector, nlist: int, seed: int) -> Vector:
+    """(nlist, dim): means of those that are near each other, of unit norm."""
+    dim = training.shape[1]
+    clustering = faiss.Clustering(dim, nlist)
+    clustering.niter, clustering.seed, clustering.spherical = _TRAINING_ROUNDS, seed, True
+    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, _TRAINING_ROWS_PER_LIST
+    # The GPU build of FAISS clusters on every GPU there is; the other says that there is none.
+    has_gpu = faiss.get_num_gpus() > 0
+    nearest = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(dim)) if has_gpu else _quantized(dim, seed)
+    clustering.train(training, nearest)
+    centroids: Vector = faiss.vector_to_array(clustering.centroids).reshape(nlist, dim)
+    return centroids
+
+
+def _quantized(dim: int, seed: int) -> Any:
+    """Vectors as 4 bits for every two dimensions: a search takes a fifth of the time, and finds as good lists."""
+    index = faiss.IndexPQFastScan(dim, dim // 2 if dim % 2 == 0 else dim, 4, faiss.METRIC_INNER_PRODUCT)
+    index.pq.cp.seed, index.pq.cp.min_points_per_centroid = seed, 1
+    return index
+
+
+def _coarse(centroids: Vector, seed: int) -> Any:
+    """What chooses the lists."""
+    coarse = _quantized(centroids.shape[1], seed)
+    coarse.train(centroids)
+    coarse.add(centroids)
+    return coarse
+
+
+def _empty(coarse: Any, subquantizers: int) -> Any:
+    index = faiss.IndexIVFPQFastScan(coarse, coarse.d, coarse.ntotal, subquantizers, 4, faiss.METRIC_INNER_PRODUCT)
+    index.by_residual = False  # a table of distances per query, not one per list
+    index.own_fields = True
+    coarse.this.disown()
+    return index
+
+
+def _emptied(template: Any) -> Any:
+    """A copy without rows: the same lists, the same codebook."""
+    index = _empty(faiss.clone_index(template.quantizer), template.pq.M)
+    faiss.copy_array_to_vector(faiss.vector_to_array(template.pq.centroids), index.pq.centroids)
+    index.is_trained = True
+    return index
 
 
 def lists_of(rows: int) -> int:
-    """The number of lists: about 4 sqrt(n), a power of two, with enough rows in each to train on."""
-    wanted = 4 * math.sqrt(rows)
-    return 1 << max(4, min(round(math.log2(wanted)), int(math.log2(rows / 39))))
+    """The number of lists: about 16 sqrt(n), a power of two, with enough rows in each to train on."""
+    wanted = 16 * math.sqrt(rows)
+    return 1 << max(4, min(round(math.log2(wanted)), int(math.log2(rows / ROWS_PER_LIST_MIN))))
 
 
 def subquantizers_of(dim: int) -> int:
@@ -97,63 +193,91 @@ def subquantizers_of(dim: int) -> int:
     return dim // width if dim % width == 0 else dim
 
 
-def measure(index: Any, vectors: npt.NDArray[np.float16], nlist: int, random: np.random.Generator) -> IndexFacts:
+def measure(index: Any, vectors: npt.NDArray[np.float16], random: np.random.Generator) -> IndexFacts:
     """The cheapest search whose recall@10 on sampled queries reaches the aim, or the best there is."""
-    queries = _sample_queries(vectors, random)
-    truth = _exact(vectors, queries)
-    best = IndexFacts(nlist=nlist, nprobe=nlist, rescored=_RESCORED[-1], recall_at_10=0.0)
+    samples = [_noisy(vectors, random), _others(vectors, random)]
+    best = IndexFacts(nlist=index.nlist, nprobe=index.nlist, rescored=_RESCORED[-1], recall_at_10=0.0)
     cheapest = math.inf
-    for nprobe in [2**power for power in range(2, nlist.bit_length())]:
-        scanned_ns = nprobe / nlist * len(vectors) * _ROW_SCANNED_NS
-        if scanned_ns >= cheapest:
+    for nprobe in _probes(index.nlist):
+        probed_ns = nprobe * (_LIST_PROBED_NS + len(vectors) / index.nlist * _ROW_SCANNED_NS)
+        if probed_ns >= cheapest:
             break
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe)
-        _, candidates = index.search(queries, _RESCORED[-1], params=parameters)
-        for rescored in _RESCORED:
-            recall = _recall(vectors, queries, candidates[:, :rescored], truth)
-            cost = scanned_ns + rescored * _ROW_RESCORED_NS
+        recalls = np.min([sample.recalls(index, vectors, nprobe) for sample in samples], axis=0)
+        for rescored, recall in zip(_RESCORED, recalls.tolist(), strict=True):
+            cost = probed_ns + rescored * _ROW_RESCORED_NS
             reached = recall >= RECALL_AIM
             if (reached and cost < cheapest) or (cheapest == math.inf and recall > best.recall_at_10):
-                best = IndexFacts(nlist=nlist, nprobe=nprobe, rescored=rescored, recall_at_10=round(recall, 4))
+                best = IndexFacts(nlist=index.nlist, nprobe=nprobe, rescored=rescored, recall_at_10=round(recall, 4))
             if reached:
                 cheapest = min(cheapest, cost)
                 break
-    return best
+    return replace(best, residual=_residual(index, vectors), imbalance=round(index.invlists.imbalance_factor(), 3))
 
 
-def load(path: Path, facts: IndexFacts, rows: int) -> IvfIndex:
+def load(path: Path, facts: IndexFacts, exact: ExactRows) -> IvfIndex:
     """The index in a file, whose lists stay in the mapped file."""
-    return IvfIndex(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), facts, rows)
+    return IvfIndex(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), facts, exact)
 
 
 def save(index: Any, path: Path) -> None:
-    faiss.write_index(index, str(path))
+    with path.open("wb") as file:
+        # FAISS's own writer says nothing if the last bytes find no room on the disk.
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
-def _sample_queries(vectors: npt.NDArray[np.float16], random: np.random.Generator) -> Vector:
+def _probes(nlist: int) -> list[int]:
+    """Numbers of lists to try: two steps to each doubling, and all."""
+    steps = {math.ceil(2 ** (step / 2)) for step in range(4, 2 * nlist.bit_length())}
+    return sorted({nlist, *(probes for probes in steps if probes < nlist)})
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """``queries`` (q, dim); ``own`` (q,) the row that is no answer, or -1; ``tenth`` (q,) greatest score of others."""
+
+    queries: Vector
+    own: npt.NDArray[np.int64]
+    tenth: npt.NDArray[np.float32]
+
+    def recalls(self, index: Any, vectors: npt.NDArray[np.float16], nprobe: int) -> npt.NDArray[np.float64]:
+        """For each of _RESCORED, the share of the ten best that are among so many candidates.
+
+        A score equal to the tenth counts, as rows may be equal.
+        """
+        parameters = faiss.SearchParametersIVF(nprobe=nprobe)
+        _, candidates = index.search(self.queries, _RESCORED[-1], params=parameters)
+        found = np.zeros(len(_RESCORED))
+        for query, rows, own, tenth in zip(self.queries, candidates, self.own, self.tenth, strict=True):
+            is_best = vectors[rows].astype(np.float32) @ query >= tenth - TIE
+            is_best &= (rows >= 0) & (rows != own)
+            found += np.minimum(10, np.cumsum(is_best)[np.asarray(_RESCORED) - 1])
+        return found / (10 * len(self.queries))
+
+
+def _noisy(vectors: npt.NDArray[np.float16], random: np.random.Generator) -> _Sample:
     """Rows moved by noise of half their length: near a product, and like none exactly."""
-    rows = vectors[np.sort(random.choice(len(vectors), min(_QUERIES, len(vectors)), replace=False))].astype(np.float32)
+    rows = vectors[_some(vectors, random)].astype(np.float32)
     noise = random.standard_normal(rows.shape).astype(np.float32)
     moved = rows + 0.5 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    return np.ascontiguousarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))
+    queries = np.ascontiguousarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))
+    scores, _ = ExactRows(vectors).index.search(queries, 10)
+    return _Sample(queries, np.full(len(queries), -1), scores[:, -1])
 
 
-def _exact(vectors: npt.NDArray[np.float16], queries: Vector) -> npt.NDArray[np.float32]:
-    """(q,) float32: the tenth greatest score of each query."""
-    best = np.full((len(queries), 10), -2.0, np.float32)
-    for start in range(0, len(vectors), 16_384):
-        scores = queries @ vectors[start : start + 16_384].astype(np.float32).T
-        best = np.partition(np.concatenate([best, scores], axis=1), -10, axis=1)[:, -10:]
-    tenth: npt.NDArray[np.float32] = best.min(axis=1)
-    return tenth
+def _others(vectors: npt.NDArray[np.float16], random: np.random.Generator) -> _Sample:
+    """Rows that ask for others, as far from them as products are from each other."""
+    own = _some(vectors, random)
+    queries = vectors[own].astype(np.float32)
+    scores, _ = ExactRows(vectors).index.search(queries, 11)
+    return _Sample(queries, own, scores[:, -1])
 
 
-def _recall(
-    vectors: npt.NDArray[np.float16], queries: Vector, candidates: LocalRows, tenth: npt.NDArray[np.float32]
-) -> float:
-    """Share of the ten best that are among the candidates; a score equal to the tenth counts, as rows may be equal."""
-    found = 0
-    for query, rows, least in zip(queries, candidates, tenth, strict=True):
-        scores = vectors[rows[rows >= 0]].astype(np.float32) @ query
-        found += min(10, int(np.count_nonzero(scores >= least - 1e-6)))
-    return found / (10 * len(queries))
+def _some(vectors: npt.NDArray[np.float16], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    return np.sort(random.choice(len(vectors), min(_QUERIES, len(vectors)), replace=False))
+
+
+def _residual(index: Any, vectors: npt.NDArray[np.float16]) -> float:
+    """Mean squared error of the codes, as a share of the mean squared length, of evenly spaced rows."""
+    rows = vectors[:: max(1, len(vectors) // _RESIDUAL_ROWS)].astype(np.float32)
+    errors = rows - index.pq.decode(index.pq.compute_codes(rows))
+    return round(float(np.square(errors).sum() / np.square(rows).sum()), 4)

@@ -124,6 +124,14 @@ class KafkaLog:
     def log_id(self) -> LogId:
         return administration.describe_log(self._admin, self._topic)
 
+    def offsets_at(self, time_ms: int) -> dict[int, NextOffset]:
+        """The end of each partition at a broker time, milliseconds since 1970."""
+        return administration.offsets_at(self._admin, self._topic, time_ms)
+
+    def truncate(self, below: Mapping[int, NextOffset]) -> None:
+        """Remove the records below these offsets, for ever; raises BrokerUnavailable, SettingsError (not allowed)."""
+        administration.delete_records(self._admin, self._topic, below)
+
     def reader(self, positions: Mapping[int, NextOffset]) -> "KafkaReader":
         # The end of a partition is told even where the last offsets are no records (transaction markers).
         consumer = clients.consumer(self._settings, enable_partition_eof=True)

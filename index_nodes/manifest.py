@@ -11,7 +11,7 @@ from schemas.lane import Lane
 from schemas.layout import LogId, NextOffset
 from topics.store import ObjectStore
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 
 
@@ -25,20 +25,37 @@ class FileFacts(msgspec.Struct, frozen=True):
 class IndexFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How the rows are indexed, and what was measured at build time.
 
-    ``nlist`` 0: scanned exactly. ``rescored``: candidates that are scored again by the full vectors.
+    ``nlist`` 0: scanned exactly. ``rescored``: candidates that are scored again by the full vectors. The codebook was
+    trained once and is re-used until it drifts: ``residual`` (mean squared error of the codes, as a share of the mean
+    squared length) and ``imbalance`` (of the lists, 1.0: all of one length) are of these rows, ``trained_*`` of the
+    rows that it was trained for.
     """
 
     nlist: int = 0
     nprobe: int = 0
     rescored: int = 0
     recall_at_10: float = 1.0
+    codebook_epoch: int = 0
+    trained_at_us: int = 0
+    trained_rows: int = 0
+    trained_residual: float = 0.0
+    trained_imbalance: float = 1.0
+    residual: float = 0.0
+    imbalance: float = 1.0
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One immutable build: the fold of index-log up to ``next_offsets``, by partition as decimal strings."""
+    """One immutable build: the fold of index-log up to ``next_offsets``, by partition as decimal strings.
+
+    ``parent_build`` and ``parent_seq`` ("" and 0: none) name what it was made from; ``retrained`` says why its codebook
+    is new, None where it is that of its parent, or there is none.
+    """
 
     format: int
     build: str
+    parent_build: str
+    parent_seq: int
+    reason: str
     shard: int
     layout_id: str
     lane: str
@@ -50,8 +67,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     first_rows: int
     products: int
     tombstones: int
+    dropped_tombstones: int
     index: IndexFacts
-    digest: str
+    retrained: str | None
+    digests: dict[str, str]
+    """By partition, see :class:`index_nodes.digest.Digest`."""
+    newest_append_ms: int
+    """The greatest append time among all records folded in, by the broker's clock."""
     record_bytes_mean: float
     created_at_us: int
     files: dict[str, FileFacts]
@@ -94,16 +116,28 @@ def read_manifest(store: ObjectStore, shard: int, build: str, expected_checksum:
         raise ManifestCorrupt(f"{key} is not in the store: {_WAY_OUT}") from None
     if checksum(raw) != expected_checksum:
         raise ManifestCorrupt(f"{key} is not what its head was published for: {_WAY_OUT}")
-    try:
-        manifest = msgspec.json.decode(raw, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise ManifestCorrupt(f"{key}: {error}: {_WAY_OUT}") from error
-    if manifest.format != FORMAT:
-        raise ManifestCorrupt(f"{key} has format {manifest.format}, this program reads {FORMAT}: upgrade it")
-    return manifest
+    return _decoded(key, raw)
 
 
 _WAY_OUT = "restore it, or `freshlens generations rollback`"
+_NEWER = "upgrade this program"
+_OLDER = "set its head aside, and `freshlens compact` makes a new one of what lies in index-log"
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def _decoded(key: str, raw: bytes) -> Manifest:
+    try:
+        # The format first: of another one, the rest may be anything.
+        found = msgspec.json.decode(raw, type=_Format).format
+        if found != FORMAT:
+            way_out = _NEWER if found > FORMAT else _OLDER
+            raise ManifestCorrupt(f"{key} has format {found}, this program reads {FORMAT}: {way_out}")
+        return msgspec.json.decode(raw, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise ManifestCorrupt(f"{key}: {error}: {_WAY_OUT}") from error
 
 
 def check_files(store: ObjectStore, manifest: Manifest) -> Path:
@@ -111,15 +145,18 @@ def check_files(store: ObjectStore, manifest: Manifest) -> Path:
 
     Raises:
         ChecksumMismatch: a file is missing, or differs in size or content.
+        DiskFull: no room for a local copy. StoreUnavailable: try again.
     """
-    folder = store.local_path(build_key(manifest.shard, manifest.build))
+    return store.local_folder(build_key(manifest.shard, manifest.build), lambda folder: _check(folder, manifest))
+
+
+def _check(folder: Path, manifest: Manifest) -> None:
     for name, facts in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise ChecksumMismatch(f"{path} is missing: {_WAY_OUT}")
         if file_facts(path) != facts:
             raise ChecksumMismatch(f"{path} differs from its manifest: {_WAY_OUT}")
-    return folder
 
 
 def check_lane(manifest: Manifest, lane: Lane) -> None:

@@ -12,30 +12,59 @@ Positions = Mapping[int, NextOffset]
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """``applied``: visible to searches. ``durable``: covered by the generation served. Never does one go back."""
+    """``durable`` <= ``applied`` <= ``masked``, and never does one go back.
+
+    Attributes:
+        durable: covered by the generation served.
+        applied: visible to searches.
+        masked: no product that was deleted below is shown, and no older offer; beyond ``applied`` only in skim mode.
+    """
 
     durable: Positions
     applied: Positions
+    masked: Positions
 
     def __post_init__(self) -> None:
-        assert self.durable.keys() == self.applied.keys(), self
-        assert all(0 <= self.durable[partition] <= self.applied[partition] for partition in self.durable), self
+        assert self.durable.keys() == self.applied.keys() == self.masked.keys(), self
+        assert all(
+            0 <= self.durable[partition] <= self.applied[partition] <= self.masked[partition]
+            for partition in self.durable
+        ), self
 
     @staticmethod
     def at(next_offsets: Positions) -> "Offsets":
         """A shard that has exactly what its generation has."""
         positions = MappingProxyType(dict(next_offsets))
-        return Offsets(positions, positions)
+        return Offsets(positions, positions, positions)
+
+    @property
+    def is_skimmed(self) -> bool:
+        """Whether content is withheld somewhere."""
+        return self.masked != self.applied
 
     def advanced(self, applied: Positions) -> "Offsets":
-        """Further in some partitions; asserts that no partition goes back."""
-        moved = {**self.applied, **applied}
-        assert moved.keys() == self.applied.keys(), f"a partition of another shard: {sorted(moved)}"
-        assert all(moved[partition] >= was for partition, was in self.applied.items()), (self.applied, applied)
-        return Offsets(self.durable, MappingProxyType(moved))
+        """Applied further in some partitions; asserts that no partition goes back."""
+        moved = _moved(self.applied, applied)
+        masked = {partition: max(offset, moved[partition]) for partition, offset in self.masked.items()}
+        return Offsets(self.durable, MappingProxyType(moved), MappingProxyType(masked))
+
+    def skimmed(self, masked: Positions) -> "Offsets":
+        """Masked further in some partitions, and applied nowhere; asserts that no partition goes back."""
+        return Offsets(self.durable, self.applied, MappingProxyType(_moved(self.masked, masked)))
 
     def covers(self, wanted: Mapping[int, int]) -> bool:
         """Whether all that is wanted of these partitions is applied; those of other shards are passed over."""
         return all(
             self.applied[partition] >= offset for partition, offset in wanted.items() if partition in self.applied
         )
+
+    def masks(self, wanted: Mapping[int, int]) -> bool:
+        """As :meth:`covers`, of what is masked."""
+        return all(self.masked[partition] >= offset for partition, offset in wanted.items() if partition in self.masked)
+
+
+def _moved(positions: Positions, to: Positions) -> dict[int, NextOffset]:
+    moved = {**positions, **to}
+    assert moved.keys() == positions.keys(), f"a partition of another shard: {sorted(moved)}"
+    assert all(moved[partition] >= was for partition, was in positions.items()), (positions, to)
+    return moved

@@ -75,6 +75,15 @@ class Overlay:
         """The entry that this one superseded, -1 if it is the slot's first."""
         return int(self._before[entry])
 
+    def newest_of(self, slots: npt.NDArray[np.integer]) -> Rows:
+        """(m,) int32: as :meth:`newest`, of slots that are known; a new array."""
+        newest: Rows = self._newest[slots]
+        return newest
+
+    def before_of(self, entries: Rows) -> Rows:
+        """(m,) int32: as :meth:`before`."""
+        return self._before.captured()[entries]
+
     def column(self, tenant: str, name: str, count: int) -> Column | None:
         """The field's values in the first ``count`` entries; None where it has none."""
         column = self._columns.get((tenant, name))
@@ -128,6 +137,13 @@ class OverlayView:
         while entry >= self.count:
             entry = self.overlay.before(entry)
         return entry
+
+    def entries(self, slots: npt.NDArray[np.integer]) -> Rows:
+        """(m,) int32: as :meth:`entry`, of many slots at once."""
+        entries = self.overlay.newest_of(slots)
+        while (late := entries >= self.count).any():
+            entries[late] = self.overlay.before_of(entries[late])
+        return entries
 
     @cached_property
     def slots(self) -> Rows:

@@ -1,27 +1,51 @@
-"""Which rows or slots may be in an answer, in the forms that the indexes take."""
+"""Which rows or slots may be in an answer, in the forms that the indexes take, and the rows that are found."""
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, NamedTuple
 
+import faiss as _typed_faiss
 import numpy as np
 import numpy.typing as npt
 
 from index_nodes.arrays import Mask
-from schemas.embeddings import Vector
+
+faiss: Any = _typed_faiss  # its type stubs know neither its keyword arguments nor its array overloads
 
 LocalRows = npt.NDArray[np.int64]
 """Row numbers within one part of the index."""
-_CHUNK_ROWS = 8192
-_TIE = 2e-6
-"""Rounding of a single-precision score: equal vectors differ by less."""
-_TIES_MAX = 1024
-"""A picture that thousands share (a placeholder) must not make every search re-score all of them."""
+Scores = npt.NDArray[np.float32]
+
+
+class Nearest(NamedTuple):
+    """Rows of one part (m,), and their inner products with the query (m,), best first."""
+
+    rows: LocalRows
+    scores: Scores
+
+    def among(self, kept: Mask) -> "Nearest":
+        """Those where ``kept`` (m,) is set."""
+        return self if kept.all() else Nearest(self.rows[kept], self.scores[kept])
 
 
 class Passing:
     """A bitmap and what is derived from it, each form at most once. ``mask`` (n,) bool is not changed any more."""
 
     def __init__(self, mask: Mask) -> None:
-        self.mask = mask
+        self._size, self._made = len(mask), mask
+
+    @property
+    def mask(self) -> Mask:
+        return self._made
+
+    @property
+    def about(self) -> int:
+        """How many pass, as far as that is known without the bitmap: what a plan is chosen by."""
+        return self.count
+
+    def includes(self, rows: LocalRows) -> Mask:
+        """(m,) bool: which of these pass."""
+        return self.mask[rows]
 
     @cached_property
     def rows(self) -> LocalRows:
@@ -33,34 +57,26 @@ class Passing:
         return int(np.count_nonzero(self.mask))
 
     @cached_property
-    def packed(self) -> npt.NDArray[np.uint8]:
-        """Eight to a byte, least significant first, as FAISS selects by."""
-        return np.packbits(self.mask, bitorder="little")
+    def selector(self) -> Any:
+        """For FAISS; None where every row passes."""
+        if self.count == self._size:
+            return None
+        return faiss.IDSelectorBitmap(np.packbits(self.mask, bitorder="little"))
 
 
-def best_rows(rows: LocalRows, scores: npt.NDArray[np.float32], wanted: int) -> LocalRows:
-    """The ``wanted`` rows of greatest score and those that tie with the last, in any order; all if no more pass."""
-    return rows[_best(scores, wanted)]
+class LatePassing(Passing):
+    """A bitmap that most searches need not make: they ask about the few rows that they found."""
 
+    def __init__(self, size: int, about: int, make: Callable[[], Mask], includes: Callable[[LocalRows], Mask]) -> None:
+        self._size, self._about, self._make, self._includes = size, about, make, includes
 
-def scan(vectors: npt.NDArray[np.floating], query: Vector, wanted: int, rows: LocalRows) -> LocalRows:
-    """As :func:`best_rows` over the exact scores of ``rows``; ``vectors`` (n, dim) of float16 or float32."""
-    best, best_scores = rows[:0], np.empty(0, np.float32)
-    for start in range(0, len(rows), _CHUNK_ROWS):
-        chunk = rows[start : start + _CHUNK_ROWS]
-        best = np.concatenate([best, chunk])
-        best_scores = np.concatenate([best_scores, vectors[chunk].astype(np.float32) @ query])
-        kept = _best(best_scores, wanted)
-        best, best_scores = best[kept], best_scores[kept]
-    return best
+    @cached_property
+    def mask(self) -> Mask:
+        return self._make()
 
+    @property
+    def about(self) -> int:
+        return self._about
 
-def _best(scores: npt.NDArray[np.float32], wanted: int) -> LocalRows:
-    """Places of the greatest scores. Ties with the last are decided by key, so they have to be among them."""
-    if len(scores) <= wanted:
-        return np.arange(len(scores))
-    least = np.partition(scores, -wanted)[-wanted] - _TIE
-    places = np.flatnonzero(scores >= least)
-    if len(places) > wanted + _TIES_MAX:
-        return np.argpartition(scores, -wanted - _TIES_MAX)[-wanted - _TIES_MAX :]
-    return places
+    def includes(self, rows: LocalRows) -> Mask:
+        return self._includes(rows)

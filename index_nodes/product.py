@@ -60,9 +60,22 @@ class ProductState(msgspec.Struct, frozen=True):
             return self.offer.in_stock
         return self.offer.stock is None or self.offer.stock > 0
 
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether nothing but a deletion is known of the product."""
+        return self.deleted is not None and self.content is None and self.offer is None
+
     def to_bytes(self) -> bytes:
         """MessagePack; equal states give equal bytes."""
         return _ENCODER.encode(self)
+
+    def live_bytes(self) -> bytes:
+        """What is shown, or would be: content and offer; empty where there is neither."""
+        return _ENCODER.encode((self.content, self.offer)) if self.content or self.offer else b""
+
+    def tombstone_bytes(self) -> bytes:
+        """The deletion, however it came here; empty where there is none."""
+        return _ENCODER.encode(self.deleted) if self.deleted else b""
 
     @staticmethod
     def from_bytes(raw: bytes | memoryview) -> "ProductState":

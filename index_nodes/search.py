@@ -1,15 +1,19 @@
 """Answers from one captured view: the k best products over main, graphs and tail, by the same full vectors."""
 
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.passing import LocalRows, Passing
+from index_nodes.exact import TIE
+from index_nodes.passing import LocalRows, Passing, Scores
 from index_nodes.product import ProductState
 from index_nodes.view import IndexView, Part
 from schemas.embeddings import Vector
 from schemas.filters import Filter
+from schemas.index_log import IndexedView
 from schemas.shard import ShardHit, ShardProduct
 
 SCORE_DECIMALS = 6
@@ -26,22 +30,32 @@ class Found:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Rows of one part: their slots (m,) and scores (m,)."""
+    """Rows of one part with their scores and slots (m,); of those with one of ``units`` only the best is shown."""
 
+    part: Part
+    rows: LocalRows
+    scores: Scores
     slots: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-    source: str
+    units: list[Any]
 
 
 def search(
-    view: IndexView, *, tenant: str, query: Vector | None, k: int, clause: Filter | None = None, exact: bool = False
+    view: IndexView,
+    *,
+    tenant: str,
+    query: Vector | None,
+    k: int,
+    clause: Filter | None = None,
+    exact: bool = False,
+    collapse: bool = False,
 ) -> Found:
     """The min(k, matches) best products of a tenant.
 
     Args:
         query: (dim,) float32 of unit norm; None: every product that passes, newest content first.
         k: >= 1.
-        exact: scan every passing row.
+        exact: compare every passing row.
+        collapse: of products with one ``dup_group`` only the best that passes; a product without one is its own group.
 
     Returns:
         Hits by similarity descending, then product_id.
@@ -51,9 +65,9 @@ def search(
     """
     selection = view.select(tenant, clause)
     if query is None:
-        return Found(_newest(view, selection.slots, k), selection.slots.count)
-    found = [_best_of(view, part, passing, query, k, exact) for part, passing in selection.parts]
-    return Found(_merged(view, found, k), selection.slots.count)
+        return Found(_newest(view, selection.slots, k, collapse), selection.products)
+    found = [_best_of(view, part, passing, query, k, exact, collapse) for part, passing in selection.parts]
+    return Found(_ranked(view, found, query, k), selection.products)
 
 
 def product(view: IndexView, tenant: str, product_id: str, *, with_vectors: bool) -> ShardProduct | None:
@@ -82,7 +96,7 @@ def hit_of(product_id: str, state: ProductState, similarity: float, source: str)
         product_id=product_id,
         similarity=similarity,
         source=source,
-        version=state.version,
+        version=max(content.rank.version, offer.rank.version) if offer else content.rank.version,
         title=content.title,
         description=content.description,
         attributes=state.attributes,
@@ -90,59 +104,93 @@ def hit_of(product_id: str, state: ProductState, similarity: float, source: str)
         currency=offer.currency if offer else None,
         stock=offer.stock if offer else None,
         in_stock=state.is_in_stock,
-        content_hash=next((view.content_hash for view in content.views if view.content_hash), None),
+        content_hash=_first_picture(content.views),
         dup_group=content.dup_group,
     )
 
 
-def _best_of(view: IndexView, part: Part, passing: Passing, query: Vector, k: int, exact: bool) -> _Candidates:
-    """Rows of at least min(k, matches) products of one part, the best among them.
+def _first_picture(views: tuple[IndexedView, ...]) -> bytes | None:
+    for view in views:
+        if view.content_hash:
+            return view.content_hash
+    return None
 
-    A product may take several rows, so more are asked for until there are enough products or no more rows.
+
+def _best_of(
+    view: IndexView, part: Part, passing: Passing, query: Vector, k: int, exact: bool, collapse: bool
+) -> _Candidates:
+    """Rows of at least min(k, matches) products (or groups) of one part, the best among them.
+
+    A product may take several rows and a group many products, so more are asked for until there are enough, or no
+    more rows.
     """
     wanted = k
     while True:
-        rows = part.scan(query, wanted, passing) if exact else part.search(query, wanted, passing)
+        rows, scores = (part.exact if exact else part).search(query, wanted, passing)
         slots = view.slots_of(part, rows)
-        if wanted >= passing.count or len(set(slots.tolist())) >= k:
-            break
+        units: list[Any] = view.groups_of(slots) if collapse else slots.tolist()
+        if len(set(units)) >= k or wanted >= passing.count:
+            return _Candidates(part, rows, scores, slots, units)
         wanted = min(4 * wanted, passing.count)
-    return _Candidates(slots, _scores(part, rows, query), part.source)
 
 
-def _scores(part: Part, rows: LocalRows, query: Vector) -> npt.NDArray[np.float64]:
-    # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
-    scores: npt.NDArray[np.float64] = part.vectors_of(rows).astype(np.float64) @ query.astype(np.float64)
-    return scores.round(SCORE_DECIMALS)
-
-
-def _merged(view: IndexView, found: list[_Candidates], k: int) -> tuple[ShardHit, ...]:
-    if not found:
+def _ranked(view: IndexView, found: list[_Candidates], query: Vector, k: int) -> tuple[ShardHit, ...]:
+    """The k best units of all parts, and of each its best product."""
+    if not any(each.units for each in found):
         return ()
-    slots = np.concatenate([part.slots for part in found])
-    scores = np.concatenate([part.scores for part in found])
-    sources = np.repeat(np.arange(len(found)), [len(part.slots) for part in found])
-    order = np.argsort(-scores, kind="stable")
-    _, first = np.unique(slots[order], return_index=True)  # a product counts with the best of its rows
-    best = order[np.sort(first)]
-    if len(best) > k:
-        best = best[scores[best] >= scores[best[k - 1]]]  # ties with the last are decided by key
-    ranked = sorted((-scores[row], view.keys.key(int(slots[row])).product_id, row) for row in best.tolist())[:k]
-    return tuple(
-        hit_of(product_id, view.state(int(slots[row])), float(-score), found[sources[row]].source)
-        for score, product_id, row in ranked
+    units = [unit for each in found for unit in each.units]
+    places = _leading(np.concatenate([each.scores for each in found]), units, k)
+    which = [(each.part, row) for each in found for row in each.rows.tolist()]
+    slots = np.concatenate([each.slots for each in found])[places].tolist()
+    scores = _exact_scores([which[place] for place in places], query)
+    ranked = sorted(
+        (-score, view.keys.raw(slot), slot, place) for score, slot, place in zip(scores, slots, places, strict=True)
     )
+    best: dict[Any, ShardHit] = {}
+    for score, key, slot, place in ranked:
+        if units[place] not in best:
+            best[units[place]] = hit_of(_product_id(key), view.state(slot), -score, which[place][0].source)
+            if len(best) == k:
+                break
+    return tuple(best.values())
 
 
-def _newest(view: IndexView, passing: Passing, k: int) -> tuple[ShardHit, ...]:
+def _leading(scores: Scores, units: list[Any], k: int) -> list[int]:
+    """The places of the first k units by score, and of those that tie with the last; ties are decided by key."""
+    order: list[int] = np.argsort(-scores).tolist()
+    first: dict[Any, int] = {}
+    for place in order:
+        first.setdefault(units[place], place)
+        if len(first) == k:
+            break
+    least = scores[next(reversed(first.values()))] - TIE
+    return list(takewhile(lambda place: scores[place] >= least, order)) if len(first) == k else order
+
+
+def _exact_scores(rows: list[tuple[Part, int]], query: Vector) -> list[float]:
+    # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
+    vectors = np.array([part.vectors[row] for part, row in rows]).astype(np.float64)
+    scores: list[float] = (vectors @ query.astype(np.float64)).round(SCORE_DECIMALS).tolist()
+    return scores
+
+
+def _newest(view: IndexView, passing: Passing, k: int, collapse: bool) -> tuple[ShardHit, ...]:
     slots = passing.rows
     versions = view.content_versions(slots)
-    if len(slots) > k:
+    if len(slots) > k and not collapse:
         least = np.partition(versions, -k)[-k]
         slots, versions = slots[versions >= least], versions[versions >= least]
-    pairs = zip(versions.tolist(), slots.tolist(), strict=True)
-    ranked = sorted((-version, view.keys.key(slot).product_id, slot) for version, slot in pairs)[:k]
-    return tuple(
-        hit_of(product_id, view.state(slot), 0.0, "main" if slot < view.generation.slots else "tail")
-        for _, product_id, slot in ranked
-    )
+    units: list[Any] = view.groups_of(slots) if collapse else slots.tolist()
+    keys = [view.keys.raw(slot) for slot in slots.tolist()]
+    best: dict[Any, ShardHit] = {}
+    for _, key, slot, unit in sorted(zip((-versions).tolist(), keys, slots.tolist(), units, strict=True)):
+        if len(best) == k:
+            break
+        if unit not in best:
+            source = "main" if slot < view.generation.slots else "tail"
+            best[unit] = hit_of(_product_id(key), view.state(slot), 0.0, source)
+    return tuple(best.values())
+
+
+def _product_id(raw_key: bytes) -> str:
+    return raw_key.decode().partition("/")[2]

@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from index_nodes.applier import ROWS_MAX
 from schemas.environment import Environment
 from schemas.lane import UNREAD, Lane
+from topics.declarations import DAY_MS, TOMBSTONE_MS
 from topics.settings import KafkaSettings
 
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -29,11 +31,13 @@ class NodeSettings:
     heads_poll_s: float = 5.0
     stale_after_ms: int = 10_000
     """Lagging by more than this, answers say that they are stale."""
+    delta_rows_max: int = ROWS_MAX
+    """Rows and changed products held beside the generation; beyond, content waits for the next one (skim mode)."""
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "NodeSettings":
         """From ``KAFKA_*`` and ``FRESHLENS_``: LANE, SPACE, PARTITIONS, SHARDS, DATA, STORE, SHARD, REPLICA, NODE_ID,
-        NODE_HOST, NODE_PORT, HEADS_POLL_S and STALE_AFTER_MS.
+        NODE_HOST, NODE_PORT, HEADS_POLL_S, STALE_AFTER_MS and DELTA_ROWS_MAX.
 
         Raises:
             SettingsError: with everything that is wrong, at once.
@@ -58,9 +62,43 @@ class NodeSettings:
             port=env.integer("FRESHLENS_NODE_PORT", 0, 0, 65_535),
             heads_poll_s=env.seconds("FRESHLENS_HEADS_POLL_S", 5.0),
             stale_after_ms=env.integer("FRESHLENS_STALE_AFTER_MS", 10_000, 1, 86_400_000),
+            delta_rows_max=env.integer("FRESHLENS_DELTA_ROWS_MAX", ROWS_MAX, 1, 1 << 31),
         )
         env.finish()
         return settings
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPolicy:
+    """What a new generation may forget, when it learns a new codebook, and how much worse it may answer."""
+
+    tombstone_ms: int = TOMBSTONE_MS
+    """Age of a deletion, by the greatest append time folded in, from which nothing older can be redelivered."""
+    retrain_age_us: int = 30 * DAY_MS * 1000
+    retrain_growth: float = 2.0
+    """Rows, as a multiple or a fraction of those that the codebook was trained for."""
+    retrain_imbalance: float = 1.5
+    """Imbalance of the lists, as a multiple of that at training; what a search scans grows with it."""
+    retrain_residual: float = 1.15
+    """Error of the codes, as a multiple of that at training."""
+    overlap_loss_max: float = 0.08
+    """How much less of the exact ten nearest a build may find than what is served."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """What of the past is kept."""
+
+    generations: int = 2
+    """So many of the newest heads stay, however old they are."""
+    age_us: int = 3 * DAY_MS * 1000
+    """And every head younger than this."""
+    unpublished_us: int = DAY_MS * 1000
+    """A build without a head goes after this: nobody may be at work on it any more."""
+    reported_us: int = 3_600_000_000
+    """A head that a node reported within this time stays."""
+    truncates: bool = True
+    """Whether records of index-log that no kept generation needs are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +115,14 @@ class CompactorSettings:
     log_bytes_max: int = 1 << 30
     """The same in bytes of records, which bounds the time that a restart takes."""
     poll_s: float = 10.0
+    build: BuildPolicy = BuildPolicy()
+    retention: RetentionPolicy = RetentionPolicy()
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "CompactorSettings":
         """From ``KAFKA_*`` and ``FRESHLENS_``: LANE, SPACE, PARTITIONS, SHARDS, DATA, STORE, COMPACT_AT (``HH:MM`` or
-        ``never``), COMPACT_RECORDS, COMPACT_LOG_BYTES and COMPACT_POLL_S.
+        ``never``), COMPACT_RECORDS, COMPACT_LOG_BYTES, COMPACT_POLL_S, TOMBSTONE_DAYS, RETRAIN_DAYS,
+        RETAIN_GENERATIONS, RETAIN_HOURS and TRUNCATE (``0`` or ``1``).
 
         Raises:
             SettingsError: with everything that is wrong, at once.
@@ -98,6 +139,15 @@ class CompactorSettings:
             records_max=env.integer("FRESHLENS_COMPACT_RECORDS", 50_000, 1, 1 << 40),
             log_bytes_max=env.integer("FRESHLENS_COMPACT_LOG_BYTES", 1 << 30, 1, 1 << 60),
             poll_s=env.seconds("FRESHLENS_COMPACT_POLL_S", 10.0),
+            build=BuildPolicy(
+                tombstone_ms=env.integer("FRESHLENS_TOMBSTONE_DAYS", TOMBSTONE_MS // DAY_MS, 1, 36_500) * DAY_MS,
+                retrain_age_us=env.integer("FRESHLENS_RETRAIN_DAYS", 30, 1, 36_500) * DAY_MS * 1000,
+            ),
+            retention=RetentionPolicy(
+                generations=env.integer("FRESHLENS_RETAIN_GENERATIONS", 2, 2, 1_000_000),
+                age_us=env.integer("FRESHLENS_RETAIN_HOURS", 72, 0, 1_000_000) * 3_600_000_000,
+                truncates=env.integer("FRESHLENS_TRUNCATE", 1, 0, 1) == 1,
+            ),
         )
         env.finish()
         return settings

@@ -82,9 +82,13 @@ class LocalShard:
             generation=replica.seq,
             applied={partition: int(offset) for partition, offset in replica.view.offsets.applied.items()},
             lag_ms=lag_ms,
-            stale=replica.blocked is not None or lag_ms > self._settings.stale_after_ms,
+            stale=self._is_stale(replica, lag_ms),
             log_id=str(replica.log_id),
         )
+
+    def _is_stale(self, replica: Replica, lag_ms: int) -> bool:
+        is_held_up = replica.blocked is not None or replica.view.offsets.is_skimmed
+        return is_held_up or lag_ms > self._settings.stale_after_ms
 
     def _check(self, lane: str, layout_id: str) -> None:
         ours = (self._settings.lane.name, self._settings.lane.layout.layout_id)
@@ -130,7 +134,14 @@ class LocalShard:
     async def _searched(self, replica: Replica, request: ShardSearch, query: Vector | None) -> Found:
         view = replica.view
         work = partial(
-            search, view, tenant=request.tenant, query=query, k=request.k, clause=request.filter, exact=request.exact
+            search,
+            view,
+            tenant=request.tenant,
+            query=query,
+            k=request.k,
+            clause=request.filter,
+            exact=request.exact,
+            collapse=request.collapse,
         )
         if request.filter is None and not request.exact:
             return work()

@@ -57,6 +57,7 @@ class GenerationEvent(Enum):
     PUBLISH = "publish"
     SUPERSEDE = "supersede"
     ROLL_BACK = "roll-back"
+    ACCEPT = "accept"
     DELETE = "delete"
 
 
@@ -97,11 +98,13 @@ GENERATION: Table[GenerationState] = MappingProxyType(
         GenerationState.PLANNED: {GenerationEvent.BUILD: GenerationState.BUILDING},
         GenerationState.BUILDING: {
             GenerationEvent.BUILT: GenerationState.VERIFYING,
-            GenerationEvent.REJECT: GenerationState.REJECTED,
+            # Its compactor died: retention collects what it left.
+            GenerationEvent.DELETE: GenerationState.DELETED,
         },
         GenerationState.VERIFYING: {
             GenerationEvent.VERIFIED: GenerationState.READY,
             GenerationEvent.REJECT: GenerationState.REJECTED,
+            GenerationEvent.DELETE: GenerationState.DELETED,
         },
         GenerationState.READY: {
             GenerationEvent.PUBLISH: GenerationState.ACTIVE,
@@ -113,10 +116,27 @@ GENERATION: Table[GenerationState] = MappingProxyType(
             GenerationEvent.ROLL_BACK: GenerationState.ACTIVE,
             GenerationEvent.DELETE: GenerationState.DELETED,
         },
-        GenerationState.REJECTED: {GenerationEvent.DELETE: GenerationState.DELETED},
+        GenerationState.REJECTED: {
+            # By hand, with a reason: freshlens generations accept.
+            GenerationEvent.ACCEPT: GenerationState.READY,
+            GenerationEvent.DELETE: GenerationState.DELETED,
+        },
         GenerationState.DELETED: {},
     }
 )
+
+
+def diagram(table: Table[S]) -> str:
+    """The table as a Mermaid state diagram: its first state is where a life begins, those without events its ends."""
+    lines = ["stateDiagram-v2", f"    [*] --> {_name(next(iter(table)))}"]
+    for state, following in table.items():
+        lines += [f"    {_name(state)} --> {_name(after)}: {event.value}" for event, after in following.items()]
+        lines += [] if following else [f"    {_name(state)} --> [*]"]
+    return "\n".join(lines)
+
+
+def _name(state: Enum) -> str:
+    return str(state.value).replace("-", "_")  # Mermaid reads a hyphen as part of an arrow
 
 
 def advance(table: Table[S], state: S, event: Enum) -> S:

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
+from index_nodes.digest import Mark
 from index_nodes.follower import Follower
 from index_nodes.settings import NodeSettings
 from schemas.clock import Clock
@@ -89,7 +90,26 @@ class Reporter:
             products=view.products,
             delta_rows=len(view.delta.slots),
             reported_at=self._clock.now_us(),
+            masked={str(partition): int(offset) for partition, offset in view.offsets.masked.items()},
+            digests={str(partition): str(mark) for partition, mark in replica.applier.marks.items()},
         )
+
+
+def disagreements(statuses: Iterable[NodeStatus]) -> list[str]:
+    """Where two nodes folded the same log up to the same offset into something else (HOLES 24), in words; pure.
+
+    What is live is compared; tombstones are forgotten by compactions, and nodes may serve different ones.
+    """
+    first: dict[tuple[str, str, str, int], tuple[str, int]] = {}
+    found = []
+    for status in sorted(statuses, key=lambda status: status.node_id):
+        for partition, text in sorted(status.digests.items()):
+            mark = Mark.parse(text)
+            where = (status.lane, status.log_id, partition, mark.offset)
+            node_id, live = first.setdefault(where, (status.node_id, mark.digest.live))
+            if live != mark.digest.live:
+                found.append(f"{node_id} and {status.node_id} differ at index-log {partition}, offset {mark.offset}")
+    return found
 
 
 def read_statuses(settings: KafkaSettings, timeout_s: float = 10.0) -> Mapping[str, NodeStatus]:

@@ -5,48 +5,44 @@ of a block takes its place.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.passing import LocalRows, Passing, best_rows, scan
+from index_nodes.exact import ExactRows
+from index_nodes.passing import Nearest, Passing
 from schemas.embeddings import Vector
 
-BLOCK_ROWS = 4096
-"""Rows of a block: an exact scan of 4,096 x 512 takes about as long as a search of the main index."""
+BLOCK_ROWS = 16_384
+"""Rows of a block: fewer are scanned about as fast as a graph over them is searched (docs/adr/0009)."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows ``first_row`` to ``first_row + len(vectors)`` of the delta; ``vectors`` (n, dim) float32."""
+    """Rows ``first_row`` to ``first_row + len(vectors)`` of the delta; ``vectors`` (n, dim) float16."""
 
     first_row: int
-    vectors: Vector
+    vectors: npt.NDArray[np.float16]
     source: str = "tail"
 
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def search(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
-        """The ``wanted`` best passing rows, or all that pass, in any order.
+    @cached_property
+    def exact(self) -> ExactRows:
+        """The same, to be searched."""
+        return ExactRows(self.vectors)
+
+    def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest:
+        """At least the ``wanted`` nearest passing rows, or all that pass.
 
         Args:
             query: (dim,) float32 of unit norm.
             wanted: >= 1.
             passing: over the n rows of the block.
         """
-        if passing.count * 4 < len(self):
-            return self.scan(query, wanted, passing)
-        scores = self.vectors @ query  # faster than to gather most of the rows
-        return best_rows(passing.rows, scores[passing.rows], wanted)
-
-    def scan(self, query: Vector, wanted: int, passing: Passing) -> LocalRows:
-        """As search, exactly."""
-        return scan(self.vectors, query, wanted, passing.rows)
-
-    def vectors_of(self, rows: LocalRows) -> Vector:
-        """(m, dim) float32 of these rows."""
-        return self.vectors[rows]
+        return self.exact.search(query, wanted, passing)
 
 
 class OpenTail:
@@ -54,7 +50,7 @@ class OpenTail:
 
     def __init__(self, first_row: int, dim: int, rows_max: int = BLOCK_ROWS) -> None:
         self.first_row = first_row
-        self._vectors = np.empty((rows_max, dim), np.float32)
+        self._vectors = np.empty((rows_max, dim), np.float16)
         self._count = 0
 
     def __len__(self) -> int:

@@ -1,22 +1,25 @@
 """What a query sees: one immutable view, captured by taking a reference."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.arrays import Mask
+from index_nodes.arrays import Mask, Rows
 from index_nodes.bitmaps import check
 from index_nodes.columns import Kind
 from index_nodes.delta import DeltaView
-from index_nodes.generation import Generation
+from index_nodes.digest import Digest
+from index_nodes.exact import ExactRows
+from index_nodes.generation import Base, Generation, group_id
 from index_nodes.graph import Graph
 from index_nodes.keys import SlotKeys
 from index_nodes.offsets import Offsets
 from index_nodes.overlay import OverlayView, RowIds
-from index_nodes.passing import LocalRows, Passing
+from index_nodes.passing import LatePassing, LocalRows, Nearest, Passing
 from index_nodes.product import ProductState
 from index_nodes.tail import Block
 from schemas.embeddings import Vector
@@ -33,17 +36,20 @@ class Part(Protocol):
 
     def __len__(self) -> int: ...
 
-    def search(self, query: Vector, wanted: int, passing: Passing) -> LocalRows: ...
+    def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest: ...
 
-    def scan(self, query: Vector, wanted: int, passing: Passing) -> LocalRows: ...
+    @property
+    def exact(self) -> ExactRows: ...
 
-    def vectors_of(self, rows: LocalRows) -> Vector: ...
+    @property
+    def vectors(self) -> npt.NDArray[np.float16]: ...
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What may be in an answer: ``slots`` over all products, and for each part with such rows those that live."""
+    """What may be in an answer: the number of products, ``slots`` over all, and the rows of each part that has any."""
 
+    products: int
     slots: Passing
     parts: tuple[tuple[Part, Passing], ...]
 
@@ -52,7 +58,8 @@ class Selection:
 class IndexView:
     """The index after some batch. Nothing in it changes, but for bitmaps it remembers.
 
-    ``slots`` is the number of products ever seen; ``main_alive`` (n,) bool; ``products`` counts visible ones.
+    ``slots`` is the number of products ever seen; ``main_alive`` (n,) bool; ``digests`` by index-log partition, of the
+    prefix ``offsets.applied`` unless content is withheld; ``products`` counts visible ones.
     """
 
     generation: Generation
@@ -62,6 +69,7 @@ class IndexView:
     main_alive: Mask
     delta: DeltaView
     offsets: Offsets
+    digests: Mapping[int, Digest]
     products: int
     live_rows: int
     _selections: dict[tuple[str, Filter | None], Selection] = field(default_factory=dict, repr=False)
@@ -83,8 +91,8 @@ class IndexView:
     def vector(self, row: int) -> npt.NDArray[np.float16]:
         """(dim,) float16 of a live row."""
         main = len(self.generation)
-        vector = self.generation.vectors[row] if row < main else self.delta.vector(row - main)
-        return vector.astype(np.float16)
+        vector: npt.NDArray[np.float16] = self.generation.vectors[row] if row < main else self.delta.vector(row - main)
+        return vector
 
     def kinds(self, tenant: str) -> dict[str, Kind]:
         """The fields that a filter of this tenant may name; empty for a tenant without products."""
@@ -113,29 +121,109 @@ class IndexView:
         assert isinstance(part, Graph | Block)
         return self.delta.slots[rows + part.first_row].astype(np.int64)
 
+    def groups_of(self, slots: LocalRows) -> list[bytes]:
+        """The duplicate group of each slot."""
+        entries = self.overlay.entries(slots)
+        groups = (
+            self.generation.groups_of(np.where(entries < 0, slots, 0)) if self.generation.slots else [b""] * len(slots)
+        )
+        for place in np.flatnonzero(entries >= 0).tolist():
+            state = self.overlay.overlay.states[entries[place]]
+            groups[place] = group_id(self.keys.raw(int(slots[place])), state)
+        return groups
+
     def content_versions(self, slots: LocalRows) -> npt.NDArray[np.int64]:
         """(m,) int64 of visible slots."""
-        versions = np.full(self.slots, -1, np.int64)
-        versions[: self.generation.slots] = self.generation.content_versions
-        current = self.overlay.current
-        versions[self.overlay.slots[current]] = self.overlay.content_versions()[current]
-        return versions[slots]
+        entries = self.overlay.entries(slots)
+        is_main = entries < 0
+        versions = np.empty(len(slots), np.int64)
+        versions[is_main] = self.generation.content_versions[slots[is_main]]
+        versions[~is_main] = self.overlay.content_versions()[entries[~is_main]]
+        return versions
+
+    @cached_property
+    def _touched(self) -> Rows:
+        """The generation's slots that have an entry in the overlay."""
+        slots = self.overlay.slots[self.overlay.current]
+        return slots[slots < self.generation.slots]
+
+    @cached_property
+    def _main_live(self) -> int:
+        return int(np.count_nonzero(self.main_alive))
+
+    @cached_property
+    def _delta_entries(self) -> Rows:
+        """(d,) the overlay's entry for the slot of each delta row; none is without."""
+        return self.overlay.entries(self.delta.slots)
 
     def _select(self, tenant: str, clause: Filter | None) -> Selection:
-        slots = np.zeros(self.slots, np.bool_)
-        slots[: self.generation.slots] = self.generation.passing(tenant, clause)
-        if self.overlay.count:
-            slots[self.overlay.slots] = False
-            slots[self.overlay.slots[self.overlay.passing(tenant, clause)]] = True
-        return Selection(Passing(slots), tuple(self._parts(slots)))
+        chosen = _Chosen(self, self.generation.passing(tenant, clause), self.overlay.passing(tenant, clause))
+        return Selection(chosen.products, chosen.slots(), tuple(chosen.parts()))
 
-    def _parts(self, slots: Mask) -> Iterator[tuple[Part, Passing]]:
-        main = self.generation.row_mask(slots)
-        main &= self.main_alive
-        delta = self.delta.alive & slots[self.delta.slots]
-        whole: list[tuple[Part, Mask]] = [(self.generation, main)]
-        for segment in self.delta.segments:
-            whole.append((segment, delta[segment.first_row : segment.first_row + len(segment)]))
-        for part, mask in whole:
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What passes a filter: ``base`` in the generation, and over it the ``changed`` (count,) bool overlay entries.
+
+    Views come and go many times a second, so whatever takes time by the number of products is put off until a search
+    asks for it, and an ordinary one does not.
+    """
+
+    view: IndexView
+    base: Base
+    changed: Mask
+
+    @cached_property
+    def products(self) -> int:
+        """How many pass."""
+        return self.base.products + self._gained
+
+    @cached_property
+    def _gained(self) -> int:
+        """Products that pass by the overlay, less those that did below it."""
+        hidden = np.count_nonzero(self.base.slots[self.view._touched])
+        return int(np.count_nonzero(self.changed)) - int(hidden)
+
+    def slots(self) -> Passing:
+        """The products."""
+        return LatePassing(self.view.slots, self.products, self._slots_mask, self._includes_slots)
+
+    def parts(self) -> Iterator[tuple[Part, Passing]]:
+        """The parts that may have passing rows."""
+        view = self.view
+        if self.base.rows or len(view._touched):
+            about = max(0, min(view._main_live, self.base.rows + self._gained))
+            yield view.generation, LatePassing(len(view.generation), about, self._rows_mask, self._includes_rows)
+        if not view.delta.segments:
+            return
+        delta = view.delta.alive & self.changed[view._delta_entries]
+        for segment in view.delta.segments:
+            mask = delta[segment.first_row : segment.first_row + len(segment)]
             if mask.any():
-                yield part, Passing(mask)
+                yield segment, Passing(mask)
+
+    def _includes_slots(self, slots: LocalRows) -> Mask:
+        entries = self.view.overlay.entries(slots)
+        is_main = entries < 0
+        if is_main.all():
+            return self.base.slots[slots]
+        included = np.empty(len(slots), np.bool_)
+        included[is_main] = self.base.slots[slots[is_main]]
+        included[~is_main] = self.changed[entries[~is_main]]
+        return included
+
+    def _includes_rows(self, rows: LocalRows) -> Mask:
+        return self.view.main_alive[rows] & self._includes_slots(self.view.generation.slots_of(rows))
+
+    def _slots_mask(self) -> Mask:
+        mask = np.zeros(self.view.slots, np.bool_)
+        mask[: self.view.generation.slots] = self.base.slots
+        overlay = self.view.overlay
+        mask[overlay.slots] = False
+        mask[overlay.slots[self.changed]] = True
+        return mask
+
+    def _rows_mask(self) -> Mask:
+        mask = self.view.generation.row_mask(self._slots_mask())
+        mask &= self.view.main_alive
+        return mask

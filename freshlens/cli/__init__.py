@@ -28,12 +28,15 @@ COMMANDS = {
     "why-not": "freshlens.cli.search:why_not_command",
     "products": "freshlens.cli.search:products_group",
     "tenants": "freshlens.cli.tenants:tenants_group",
+    "keys": "freshlens.cli.keys:keys_group",
     "topics": "freshlens.cli.topics:topics_group",
+    "log": "freshlens.cli.log:log_group",
     "dead-letters": "freshlens.cli.dead_letters:dead_letters_group",
     "export": "freshlens.cli.export:export_command",
     "evaluate": "freshlens.cli.evaluate:evaluate_command",
     "compact": "freshlens.cli.generations:compact_command",
     "generations": "freshlens.cli.generations:generations_group",
+    "plan": "freshlens.cli.plan:plan_command",
 }
 
 

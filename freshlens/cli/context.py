@@ -41,7 +41,7 @@ class Context:
 
     def store(self) -> ObjectStore:
         """The object store of this data directory, or FRESHLENS_STORE."""
-        return open_store(self.store_url())
+        return open_store(self.store_url(), {**self.environ, "FRESHLENS_DATA": str(self.data)})
 
     def url(self) -> str:
         """The address of the query API, without a slash at the end."""
@@ -53,7 +53,7 @@ class Context:
 
     def client(self) -> Client:
         """A client of the query API for this tenant."""
-        return Client(self.url(), tenant=self.tenant)
+        return Client(self.url(), tenant=self.tenant, api_key=self.environ.get("FRESHLENS_API_KEY"))
 
     def shell_environ(self) -> dict[str, str]:
         """The environment that ``serve`` would get here: what is set, completed by what the directory knows."""

@@ -1,24 +1,30 @@
 """``freshlens compact`` and ``freshlens generations``: what the index nodes serve, made anew or taken back."""
 
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from index_nodes import compaction, heads, manifest
+from index_nodes import changes, compaction, heads, inventory, manifest, publication
+from index_nodes import report as reports
 from index_nodes.log import KafkaLog
+from index_nodes.replica import load_generation
+from index_nodes.settings import CompactorSettings
 from index_nodes.status import read_statuses
 from schemas.errors import StorageError
+from topics.store import ObjectStore
 
 if TYPE_CHECKING:
     from freshlens.cli.context import Context
 
 _WAIT_S = 120.0
 _POLL_S = 0.5
+_SHORT = 20
+"""Characters of a build's name that tell it from the others."""
 _SERVING = "serving"
 _ALIVE_US = 10_000_000
 
@@ -35,11 +41,22 @@ def compact_command(context: "Context", wait: bool) -> None:
     Example:
         freshlens compact --wait
     """
-    lane, log, store = context.lane(), KafkaLog(context.kafka()), context.store()
+    settings = CompactorSettings.from_env(context.shell_environ())
+    lane, log, store = settings.lane, KafkaLog(settings.kafka), context.store()
     published: dict[int, int] = {}
     for shard in range(lane.layout.shards):
-        report = compaction.compact_once(log, store, lane, shard)
+        with Console(stderr=True).status(f"shard {shard}: starting") as status:
+            report = compaction.compact_once(
+                log,
+                store,
+                lane,
+                shard,
+                policy=settings.build,
+                on_stage=lambda stage, shard=shard: status.update(f"shard {shard}: {stage}"),  # type: ignore[misc]
+            )
         click.echo(report.summary)
+        for key in report.pages[-1:]:
+            click.echo(f"report {context.store_url().rstrip('/')}/{key}")
         newest = report.head or heads.newest_head(store, lane, shard)
         published[shard] = newest.seq if newest else 0
     if wait:
@@ -48,7 +65,7 @@ def compact_command(context: "Context", wait: bool) -> None:
 
 @click.group("generations")
 def generations_group() -> None:
-    """List and show generations, and go back to an older one.
+    """List, show and compare generations, go back to an older one, or accept a rejected one.
 
     \b
     Example:
@@ -60,31 +77,31 @@ def generations_group() -> None:
 @shard_option
 @click.pass_obj
 def list_command(context: "Context", shard: int) -> None:
-    """Show every head of a shard; the last one is served.
+    """Show every build of a shard, by the time (UTC) it was begun: served, retiring, rejected, under way.
 
     \b
     Example:
         freshlens generations list
     """
     lane, store = context.lane(), context.store()
-    table = Table("head", "made at", "build", "products", "rows", "recall@10", "why")
-    for seq in heads.head_numbers(store, lane, shard):
-        head = heads.read_head(store, lane, shard, seq)
-        made_at = datetime.fromtimestamp(head.created_at_us / 1e6).astimezone().isoformat(" ", "seconds")
-        try:
-            made = manifest.read_manifest(store, shard, head.build, head.manifest_checksum)
-            figures = (str(made.products), str(made.rows), f"{made.index.recall_at_10:.3f}")
-        except StorageError as error:
-            figures = (f"[red]{error.code}[/]", "", "")
-        table.add_row(str(seq), made_at, head.build[:8], *figures, head.reason)
+    found = inventory.read_inventory(store, lane, shard)
+    table = Table("head", "build", "state", "products", "rows", "recall@10", "why", box=box.SIMPLE)
+    for head in found.heads:
+        figures = _figures(store, shard, head.build, head.manifest_checksum)
+        table.add_row(str(head.seq), head.build[:_SHORT], found.state_of(head.build).value, *figures, head.reason)
+    for build in sorted(set(found.builds) - {head.build for head in found.heads}):
+        rejection, state = found.rejections.get(build), found.state_of(build).value
+        figures = _figures(store, shard, build, rejection.manifest_checksum) if rejection else ("", "", "")
+        table.add_row("", build[:_SHORT], state, *figures, "; ".join(rejection.reasons) if rejection else "")
     Console().print(table)
 
 
 @generations_group.command("show")
 @click.argument("seq", type=click.IntRange(1))
 @shard_option
+@click.option("--report", is_flag=True, help="Print the report of its compaction instead, and where the page of it is.")
 @click.pass_obj
-def show_command(context: "Context", seq: int, shard: int) -> None:
+def show_command(context: "Context", seq: int, shard: int, report: bool) -> None:
     """Print a head and its manifest as JSON, after comparing every file with it.
 
     \b
@@ -92,10 +109,43 @@ def show_command(context: "Context", seq: int, shard: int) -> None:
         freshlens generations show 3
     """
     lane, store = context.lane(), context.store()
+    if report:
+        as_json, as_html = reports.report_keys(lane, shard, seq)
+        if not store.exists(as_json):
+            raise click.ClickException(f"head {seq} has no report: it is a rollback, was accepted, or never was")
+        click.echo(store.get(as_json).decode())
+        click.echo(f"as a page: {context.store_url().rstrip('/')}/{as_html}", err=True)
+        return
     head = heads.read_head(store, lane, shard, seq)
     made = manifest.read_manifest(store, shard, head.build, head.manifest_checksum)
     manifest.check_files(store, made)
     click.echo(msgspec.json.format(msgspec.json.encode({"head": head, "manifest": made}), indent=2).decode())
+
+
+@generations_group.command("diff")
+@click.argument("before", type=click.IntRange(1))
+@click.argument("after", type=click.IntRange(1))
+@shard_option
+@click.option("-n", "examples", type=click.IntRange(0), default=20, show_default=True, help="How many of each to name.")
+@click.pass_obj
+def diff_command(context: "Context", before: int, after: int, shard: int, examples: int) -> None:
+    """Show which products one head has that another has not, and which have other versions.
+
+    \b
+    Example:
+        freshlens generations diff 2 3
+    """
+    lane, store = context.lane(), context.store()
+    old, new = (
+        load_generation(store, lane, shard, heads.read_head(store, lane, shard, seq)) for seq in (before, after)
+    )
+    found = changes.changes_between(old, new, examples)
+    table = Table("product", f"head {before}", f"head {after}")
+    for change in (*found.added_first, *found.removed_first, *found.changed_first):
+        table.add_row(change.product, *("-" if each is None else str(each) for each in (change.before, change.after)))
+    if table.row_count:
+        Console().print(table)
+    click.echo(f"{found.added} added, {found.removed} removed, {found.changed} changed")
 
 
 @generations_group.command("rollback")
@@ -111,10 +161,38 @@ def rollback_command(context: "Context", seq: int, shard: int, wait: bool) -> No
         freshlens generations rollback 2 --wait
     """
     lane, store = context.lane(), context.store()
-    head = compaction.roll_back(KafkaLog(context.kafka()), store, lane, shard, seq)
+    head = publication.roll_back(KafkaLog(context.kafka()), store, lane, shard, seq)
     click.echo(f"shard {shard}: head {head.seq} is the build of head {seq}")
     if wait:
         _wait_until_served(context, {shard: head.seq})
+
+
+@generations_group.command("accept")
+@click.argument("build")
+@shard_option
+@click.option("--reason", required=True, help="Why its faults are acceptable; it is kept in the head.")
+@click.option("--wait", is_flag=True, help="Return when every live node serves it.")
+@click.pass_obj
+def accept_command(context: "Context", build: str, shard: int, reason: str, wait: bool) -> None:
+    """Publish a rejected BUILD (or the beginning of its name) all the same.
+
+    \b
+    Example:
+        freshlens generations accept 20261120T030000 --reason "the sampled queries are odd"
+    """
+    lane, store = context.lane(), context.store()
+    head = publication.accept(KafkaLog(context.kafka()), store, lane, shard, build, reason)
+    click.echo(f"shard {shard}: head {head.seq} is build {head.build}")
+    if wait:
+        _wait_until_served(context, {shard: head.seq})
+
+
+def _figures(store: ObjectStore, shard: int, build: str, checksum: str) -> tuple[str, str, str]:
+    try:
+        made = manifest.read_manifest(store, shard, build, checksum)
+    except StorageError as error:
+        return f"[red]{error.code}[/]", "", ""
+    return str(made.products), str(made.rows), f"{made.index.recall_at_10:.3f}"
 
 
 def _wait_until_served(context: "Context", published: dict[int, int]) -> None:

@@ -21,6 +21,7 @@ from freshlens import lane_file
 from freshlens.cli.context import Context
 from freshlens.processes import ROLES
 from schemas.errors import FreshlensError
+from topics.settings import KafkaSettings
 
 STOP_TIMEOUT_S = 40.0
 _FREE_BYTES_MIN = 2 * 2**30
@@ -168,6 +169,14 @@ def _kafka(context: Context) -> Iterator[Check]:
     yield Check("kafka", True, kafka.bootstrap_servers)
     wrong = [finding for finding in findings if finding.severity == "error"]
     yield Check("topics", not wrong, "as declared" if not wrong else "; ".join(str(finding) for finding in wrong))
+    yield _replicas(kafka)
+
+
+def _replicas(kafka: KafkaSettings) -> Check:
+    from index_nodes.status import disagreements, read_statuses
+
+    found = disagreements(read_statuses(kafka).values())
+    return Check("replicas", not found, "; ".join(found) or "agree wherever they can be compared")
 
 
 def _api(context: Context) -> Check:

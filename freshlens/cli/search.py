@@ -4,10 +4,12 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +22,7 @@ text_option = click.option("--text", help="Words to search by, alone or beside a
 product_option = click.option("--product", help="Search by a product's own pictures.")
 filter_option = click.option("--filter", "filter_json", help='JSON, for example {"category": "mug"}.')
 k_option = click.option("-k", type=click.IntRange(1, 200), default=10, show_default=True, help="How many.")
+_TIMES = ("%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 
 
@@ -102,14 +105,23 @@ def products_group() -> None:
 
 @products_group.command("get")
 @click.argument("product_id")
+@click.option("--as-of", type=click.DateTime(_TIMES), help="As the index held it then; local time, within retention.")
 @click.pass_obj
-def get_command(context: Context, product_id: str) -> None:
+def get_command(context: Context, product_id: str, as_of: datetime | None) -> None:
     """Print one product.
 
     \b
     Example:
         freshlens products get mug-0007
+        freshlens products get mug-0007 --as-of 2026-11-20T10:05:00
     """
+    if as_of is not None:
+        # What only this needs takes seconds to import.
+        from freshlens.time_travel import product_as_of
+
+        known = product_as_of(context.lane(), context.kafka(), context.store(), context.tenant, product_id, as_of)
+        click.echo(msgspec.json.format(msgspec.json.encode(known), indent=2).decode())
+        return
 
     async def get() -> dict[str, Any]:
         async with context.client() as client:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from schemas.layout import Layout
 from topics import administration, clients, verification
-from topics.declarations import DAY_MS, FOREVER_MS, Topic
+from topics.declarations import DAY_MS, FOREVER_MS, TOMBSTONE_MS, Topic
 from topics.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -108,8 +108,16 @@ def diff_command(context: "Context", partitions: int) -> None:
 
 @topics_group.command("verify")
 @partitions_option
+@click.option(
+    "--tombstone-days",
+    type=click.IntRange(1),
+    envvar="FRESHLENS_TOMBSTONE_DAYS",
+    default=TOMBSTONE_MS // DAY_MS,
+    show_default=True,
+    help="How long the compactor remembers deletions.",
+)
 @click.pass_obj
-def verify_command(context: "Context", partitions: int) -> None:
+def verify_command(context: "Context", partitions: int, tombstone_days: int) -> None:
     """Say what differs and what that would do, and check the relations between retentions; exit 1 on an error.
 
     \b
@@ -118,7 +126,8 @@ def verify_command(context: "Context", partitions: int) -> None:
     """
     settings, admin = _connected(context)
     wanted = _wanted(settings, partitions)
-    findings = verification.verify(wanted, administration.existing_topics(admin, list(wanted)))
+    existing = administration.existing_topics(admin, list(wanted))
+    findings = verification.verify(wanted, existing, tombstone_days * DAY_MS)
     if findings:
         table = Table("", "code", "topic", "what")
         for finding in findings:

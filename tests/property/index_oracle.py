@@ -79,8 +79,13 @@ class Oracle:
             and (clause is None or passes(clause, product.fields(key.product_id)))
         }
 
-    def search(self, tenant: str, query: Vector, k: int, clause: Filter | None = None) -> list[tuple[str, float]]:
-        """The k best (product, score) of those that pass and have a view; ties by product_id."""
+    def search(
+        self, tenant: str, query: Vector, k: int, clause: Filter | None = None, collapse: bool = False
+    ) -> list[tuple[str, float]]:
+        """The k best (product, score) of those that pass and have a view; ties by product_id.
+
+        With ``collapse`` the best of each duplicate group only; a product without a group is one by itself.
+        """
         scored = []
         for product_id, product in self.visible(tenant, clause).items():
             scores = [
@@ -88,8 +93,13 @@ class Oracle:
                 for raw in product.vectors.values()
             ]
             if scores:
-                scored.append((-round(max(scores), 6), product_id))
-        return [(product_id, -score) for score, product_id in sorted(scored)[:k]]
+                assert product.content is not None
+                group = product.content.dup_group if collapse else b""
+                scored.append((-round(max(scores), 6), product_id, group or product_id))
+        best: dict[bytes | str, tuple[str, float]] = {}
+        for score, product_id, group in sorted(scored):
+            best.setdefault(group, (product_id, -score))
+        return list(best.values())[:k]
 
 
 def passes(clause: Filter, fields: dict[str, AttributeValue]) -> bool:

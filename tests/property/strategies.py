@@ -25,6 +25,7 @@ _attributes = st.fixed_dictionaries(
         "new": st.booleans(),
     },
 )
+_groups = st.sampled_from([b"", b"", b"g1", b"g2"])
 _prices = st.none() | st.sampled_from([1.0, 2.0, 3.5])
 _stocks = st.none() | st.integers(0, 2)
 
@@ -39,6 +40,7 @@ def contents(draw: st.DrawFn) -> IndexLogRecord:
         tenant=draw(tenants),
         title=draw(st.none() | _colours),
         attributes=draw(_attributes),
+        dup_group=draw(_groups),
     )
 
 

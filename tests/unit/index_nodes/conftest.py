@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from index_nodes.applier import ROWS_MAX
 from index_nodes.compaction import CompactionReport, compact_once
 from index_nodes.graph import InlineBuilder
-from index_nodes.heads import newest_head
+from index_nodes.heads import Head, newest_head
 from index_nodes.replica import Replica, restore
 from index_nodes.search import Found, search
 from index_nodes.view import IndexView
@@ -17,18 +19,24 @@ from schemas.index_log import IndexLogRecord
 from schemas.lane import Lane
 from schemas.metrics import RecordingMetrics
 from tests.unit.index_nodes import records
-from topics.store import FileStore
+from topics.store import FileStore, ObjectStore
 
 
 class Index:
     """One replica with its log and its store."""
 
-    def __init__(self, folder: Path, lane: Lane | None = None, block_rows: int = 16) -> None:
+    def __init__(
+        self,
+        store: ObjectStore | Path,
+        lane: Lane | None = None,
+        block_rows: int = 16,
+        rows_max: int = ROWS_MAX,
+    ) -> None:
         self.lane = lane or records.lane_of()
-        self.store = FileStore(folder)
+        self.store: Any = FileStore(store) if isinstance(store, Path) else store
         self.log = records.MemoryLog(self.lane)
         self.metrics = RecordingMetrics()
-        self._block_rows = block_rows
+        self._block_rows, self._rows_max = block_rows, rows_max
         self.replica = self.restored()
 
     @property
@@ -42,9 +50,10 @@ class Index:
         self.replica.catch_up(self.log.bounds().end, lambda: False)
         self.replica.step(0)  # takes in graphs
 
-    def restored(self) -> Replica:
+    def restored(self, head: Head | None = None) -> Replica:
+        """A replica of the head, or of the newest."""
         return restore(
-            newest_head(self.store, self.lane, 0),
+            head or newest_head(self.store, self.lane, 0),
             self.log.bounds().end,
             log=self.log,
             store=self.store,
@@ -53,6 +62,7 @@ class Index:
             builder=InlineBuilder(),
             metrics=self.metrics,
             block_rows=self._block_rows,
+            rows_max=self._rows_max,
         )
 
     def compact(self) -> CompactionReport:

@@ -1,7 +1,7 @@
 """Records of index-log made by hand, and a log in memory that the node's code reads as it reads Kafka's."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ def content(
 ) -> IndexLogRecord:
     """A product's content group, whole."""
     views = tuple(view_of(vector) for vector in vectors)
-    digest = group_digest((title, attributes, [view.view_hash for view in views]))
+    digest = group_digest((title, attributes, [view.view_hash for view in views], dup_group))
     rank = Rank(version, 0, len(views), digest)
     group = IndexedContent(rank, space.name, title, None, attributes or {}, views, dup_group)
     return IndexLogRecord(tenant, product_id, _source(), content=group)
@@ -94,13 +94,14 @@ class MemoryLog:
         self.id = LOG_ID
         self.records: list[list[LogEntry]] = [[] for _ in range(lane.layout.partitions)]
         self.begin = [0] * lane.layout.partitions
+        self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     def append(self, record: IndexLogRecord) -> LogEntry:
         """Write a record where it belongs."""
         return self.append_raw(partition_of(record.key, self.lane.layout.partitions), INDEX_LOG.encode(record))
 
     def append_raw(self, partition: int, raw: bytes | None) -> LogEntry:
-        entry = LogEntry(partition, len(self.records[partition]), time.time_ns() // 1_000_000, raw)
+        entry = LogEntry(partition, len(self.records[partition]), self.now_ms(), raw)
         self.records[partition].append(entry)
         return entry
 
@@ -113,6 +114,11 @@ class MemoryLog:
             {partition: NextOffset(offset) for partition, offset in enumerate(self.begin)},
             {partition: NextOffset(len(records)) for partition, records in enumerate(self.records)},
         )
+
+    def truncate(self, below: Mapping[int, NextOffset]) -> None:
+        for partition, offset in below.items():
+            assert offset <= len(self.records[partition])
+            self.begin[partition] = max(self.begin[partition], offset)
 
     def reader(self, positions: Mapping[int, NextOffset]) -> "MemoryReader":
         return MemoryReader(self, positions)

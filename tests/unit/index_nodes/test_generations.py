@@ -3,17 +3,22 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from index_nodes import compaction, heads
+from index_nodes import compaction, gate, heads
 from index_nodes.build import digest_of_generation
-from index_nodes.compaction import compact_once, roll_back
-from index_nodes.heads import head_numbers, newest_head
-from index_nodes.manifest import MANIFEST, build_key
+from index_nodes.compaction import compact_once
+from index_nodes.digest import Digest
+from index_nodes.heads import head_key, head_numbers, newest_head, publish, read_head, rejections
+from index_nodes.manifest import MANIFEST, build_key, checksum, read_manifest
+from index_nodes.publication import roll_back
 from index_nodes.replica import load_generation
+from index_nodes.voids import VoidMark, Voids
 from schemas.embeddings import Space
 from schemas.errors import (
     BuildRejected,
     ChecksumMismatch,
+    DiskFull,
     HeadExists,
     LayoutChanged,
     LogChanged,
@@ -51,14 +56,13 @@ def test_a_tombstone_is_kept(index: Index) -> None:
 def test_two_compactors_make_one_chain(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slower one finds its number taken, and leaves nothing behind."""
     index.apply(records.content("p", 1, [RED]))
-    verify = compaction._verify
 
-    def overtaken(*arguments: object) -> None:
-        monkeypatch.setattr(compaction, "_verify", verify)
+    def overtaken(*arguments: object) -> gate.Verdict:
+        monkeypatch.setattr(compaction, "judge", gate.judge)
         index.compact()
-        verify(*arguments)  # type: ignore[arg-type]
+        return gate.judge(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compaction, "_verify", overtaken)
+    monkeypatch.setattr(compaction, "judge", overtaken)
     with pytest.raises(HeadExists):
         index.compact()
     assert head_numbers(index.store, index.lane, 0) == [1]
@@ -69,11 +73,13 @@ def test_two_compactors_make_one_chain(index: Index, monkeypatch: pytest.MonkeyP
 
 def test_a_build_that_fails_a_check_is_not_published(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     index.apply(records.content("p", 1, [RED]))
-    monkeypatch.setattr(compaction, "digest_of_generation", lambda _: "0" * 32)
+    monkeypatch.setattr(gate, "digest_of_generation", lambda _: Digest())
     with pytest.raises(BuildRejected, match="holds the state"):
         index.compact()
     assert head_numbers(index.store, index.lane, 0) == []
-    assert index.store.list("builds") == []
+    (rejection,) = rejections(index.store, index.lane, 0)
+    assert "holds the state" in rejection.reasons[0]
+    assert read_manifest(index.store, 0, rejection.build, rejection.manifest_checksum).build == rejection.build
 
 
 def test_equal_input_gives_equal_files(tmp_path: Path) -> None:
@@ -83,7 +89,7 @@ def test_equal_input_gives_equal_files(tmp_path: Path) -> None:
         index.apply(*(records.content(f"p{n}", 1, [records.picture(n)], title=f"t{n % 3}") for n in range(30)))
         manifest = index.compact().manifest
         assert manifest is not None
-        facts.append((manifest.files, manifest.digest))
+        facts.append((manifest.files, manifest.digests))
     assert facts[0] == facts[1]
 
 
@@ -114,6 +120,42 @@ def test_a_flipped_byte_in_any_file_is_found(index: Index) -> None:
             index.restored()
         path.write_bytes(whole)
     assert index.restored().view.products == 2
+
+
+@pytest.mark.parametrize(("found", "way_out"), [(1, "freshlens compact"), (3, "upgrade")])
+def test_another_format_is_refused_with_the_way_out(index: Index, found: int, way_out: str) -> None:
+    """Whatever else its manifest holds, or lacks."""
+    raw = b'{"format": %d}' % found
+    index.store.put(build_key(0, "b", MANIFEST), raw)
+    with pytest.raises(ManifestCorrupt, match=f"format {found}.*{way_out}"):
+        read_manifest(index.store, 0, "b", checksum(raw))
+
+
+def test_a_head_that_an_unanswered_request_made_is_ours(index: Index) -> None:
+    """A remote store may repeat a create whose answer was lost, and then say that the head exists."""
+    index.apply(records.content("p", 1, [RED]))
+    index.compact()
+    head = newest_head(index.store, index.lane, 0)
+    assert head is not None
+    heads.publish(index.store, index.lane, 0, head)
+    with pytest.raises(HeadExists):
+        heads.publish(index.store, index.lane, 0, replace(head, build="another"))
+
+
+def test_a_store_that_fails_leaves_no_half_build(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.apply(records.content("p", 1, [RED]))
+
+    def full(key: str, source: Path) -> None:
+        if key.endswith("vectors.f16"):
+            raise DiskFull("no room")
+        index.store.put(key, source.read_bytes())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index.store, "put_file", full)
+        with pytest.raises(DiskFull):
+            index.compact()
+    assert index.store.list("builds") == []
+    assert index.compact().head is not None
 
 
 def test_a_generation_of_another_space_or_layout_is_refused(index: Index) -> None:
@@ -188,6 +230,27 @@ def test_nothing_is_compacted_beyond_a_record_of_a_newer_program(index: Index) -
     assert replica.view.products == 1, "what came before it is served"
 
 
+def test_a_record_that_was_given_up_is_passed_over_everywhere(index: Index) -> None:
+    unreadable = index.log.append_raw(0, b"\xc3\x01" + b"newer...")
+    index.apply(*(records.content(f"p{n}", 1, [RED]) for n in range(20)))
+    assert index.replica.blocked is not None
+    assert f"log void 0 {unreadable.offset}" in index.replica.blocked.message
+    missing = 20 - index.view.products
+    assert missing > 0
+    voids = Voids(index.store, index.lane, index.log.id)
+    index.replica.retry_blocked()
+    assert index.replica.blocked is not None
+    assert voids.add(VoidMark(0, unreadable.offset, "a test", 1))
+    assert not voids.add(VoidMark(0, unreadable.offset, "again", 2))
+    index.replica.retry_blocked()
+    index.replica.catch_up(index.log.bounds().end, lambda: False)
+    assert index.replica.blocked is None
+    assert index.view.products == 20
+    index.compact_and_swap()
+    assert index.view.products == 20
+    assert [mark.reason for mark in voids.all()] == ["a test"]
+
+
 def test_a_shard_holds_its_own_partitions_only(tmp_path: Path) -> None:
     lane = records.lane_of(partitions=4, shards=2)
     index = Index(tmp_path, lane)
@@ -196,3 +259,16 @@ def test_a_shard_holds_its_own_partitions_only(tmp_path: Path) -> None:
     other = compact_once(index.log, index.store, lane, 1)
     assert other.manifest is not None
     assert index.view.products + other.manifest.products == 40
+
+
+def test_a_head_whose_number_was_used_and_removed_is_taken_back(index: Index) -> None:
+    """A compactor that slept for days between listing heads and creating its own (HOLES 16)."""
+    for version in range(1, 5):
+        index.apply(records.content("p", version, [RED]))
+        index.compact()
+    late = read_head(index.store, index.lane, 0, 2)
+    for removed in (1, 2):
+        index.store.delete(head_key(index.lane, 0, removed))
+    with pytest.raises(HeadExists, match="too late"):
+        publish(index.store, index.lane, 0, late)
+    assert head_numbers(index.store, index.lane, 0) == [3, 4]

@@ -23,7 +23,7 @@ def test_going_back_and_foreign_partitions_are_our_own_bugs(applied: dict[int, N
 
 def test_durable_is_never_ahead() -> None:
     with pytest.raises(AssertionError):
-        Offsets({0: NextOffset(5)}, {0: NextOffset(4)})
+        Offsets({0: NextOffset(5)}, {0: NextOffset(4)}, {0: NextOffset(5)})
 
 
 @pytest.mark.parametrize(

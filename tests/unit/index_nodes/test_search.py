@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from index_nodes import ivf
+from index_nodes.exact import ExactRows
 from index_nodes.keys import MainKeys
 from index_nodes.passing import Passing
 from schemas.embeddings import Space
@@ -182,16 +183,17 @@ def test_an_ivf_reaches_the_recall_and_the_count(tmp_path: Path) -> None:
 
 def test_lists_are_never_smaller_than_training_needs() -> None:
     for rows in (ivf.FLAT_ROWS_MAX + 1, 20_000, 90_000, 1_000_000):
-        assert rows / ivf.lists_of(rows) >= 39
+        assert rows / ivf.lists_of(rows) >= ivf.ROWS_PER_LIST_MIN
 
 
-def test_a_flat_index_finds_among_few_and_among_all() -> None:
-    vectors = np.stack([records.picture(n) for n in range(100)])
-    flat = ivf.FlatIndex(vectors)
-    for mask in (np.ones(100, np.bool_), np.arange(100) < 9):
+def test_rows_compared_one_by_one_are_the_nearest_of_few_and_of_all() -> None:
+    vectors = np.stack([records.picture(n) for n in range(100)]).astype(np.float16)
+    for mask in (np.ones(100, np.bool_), np.arange(100) < 50, np.arange(100) == 7):
         passing = Passing(mask)
-        best = np.argsort(np.where(mask, -(vectors @ RED), 9))[:5]
-        assert set(flat.search(RED, 5, passing).tolist()) == set(best.tolist())
+        best = np.argsort(np.where(mask, -(vectors.astype(np.float32) @ RED), 9))[: min(5, passing.count)]
+        found = ExactRows(vectors).search(RED, 5, passing)
+        assert found.rows[: len(best)].tolist() == best.tolist()
+        np.testing.assert_allclose(found.scores, vectors[found.rows].astype(np.float32) @ RED, atol=1e-6)
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -4,11 +4,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
+from index_nodes.digest import Digest, Mark
 from index_nodes.follower import Follower
 from index_nodes.settings import NodeSettings
 from index_nodes.states import NodeState
-from index_nodes.status import Reporter
+from index_nodes.status import Reporter, disagreements
 from schemas.clock import ManualClock
 from schemas.framing import NODE_STATUS
 from schemas.metrics import RecordingMetrics
@@ -58,3 +60,20 @@ def test_a_report_says_what_is_served_and_when_in_microseconds(index: Index, pro
 def test_a_node_without_a_replica_says_nothing(index: Index, producer: Producer) -> None:
     reporter_of(index, replica=None, state=NodeState.STARTING).report()
     assert producer.sent == []
+
+
+def test_nodes_that_differ_at_one_offset_are_named(index: Index, producer: Producer) -> None:
+    index.apply(records.content("a", 1, [records.picture(1)]))
+    reporter_of(index).report()
+    status = NODE_STATUS.decode(producer.sent[0][1], NodeStatus)
+
+    def reported(node_id: str, mark: Mark, lane: str = "main") -> NodeStatus:
+        return replace(status, node_id=node_id, lane=lane, digests={"0": str(mark)})
+
+    one, other = Mark(10_000, Digest(1, 5)), Mark(10_000, Digest(2, 5))
+    assert disagreements([reported("n0", one), reported("n1", other)]) == [
+        "n0 and n1 differ at index-log 0, offset 10000"
+    ]
+    forgotten, further = Mark(10_000, Digest(1, 0)), Mark(20_000, Digest(2, 5))
+    assert disagreements([reported("n0", one), reported("n1", forgotten), reported("n2", further)]) == []
+    assert disagreements([reported("n0", one), reported("n1", other, lane="b")]) == []

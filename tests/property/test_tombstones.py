@@ -1,0 +1,139 @@
+"""A deletion is remembered as long as anything older can come again, and not for ever (HOLES 11)."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from index_nodes.compaction import compact_once
+from index_nodes.graph import InlineBuilder
+from index_nodes.heads import newest_head
+from index_nodes.replica import Replica, restore
+from index_nodes.settings import BuildPolicy
+from schemas.clock import ManualClock
+from schemas.index_log import IndexLogRecord
+from schemas.metrics import NullMetrics
+from tests.unit.index_nodes import records
+from topics.store import FileStore
+
+DAY_MS = 86_400_000
+HORIZON_DAYS = 46
+START_MS = 1_795_000_000_000
+LANE = records.lane_of(partitions=2)
+
+products = st.sampled_from(["a", "b"])
+gaps = st.sampled_from([0, 0, 0, 1, 22, 45])
+"""Days between one event and the next; few values, so that ages near the horizon are common."""
+events = st.one_of(
+    st.tuples(st.just("add"), products, gaps),
+    st.tuples(st.just("delete"), products, gaps),
+    st.tuples(st.just("redeliver"), st.integers(0, 5), gaps),
+    st.tuples(st.just("compact"), st.sampled_from([0, 100_000]), gaps),
+)
+
+
+class World:
+    """A log whose broker has a clock, and generations of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store, self.log = FileStore(folder), records.MemoryLog(LANE)
+        self.clock = ManualClock(START_MS * 1000)
+        self.log.now_ms = lambda: self.clock.now_us() // 1000
+
+    def append(self, record: IndexLogRecord, appended_ms: int) -> None:
+        """``appended_ms``: when the event behind the record was first appended to its own topic."""
+        self.log.append(replace(record, source=replace(record.source, appended_at=appended_ms)))
+
+    def compact(self, wall_ms: int) -> None:
+        """With a machine whose clock says anything."""
+        compact_once(
+            self.log, self.store, LANE, 0, policy=BuildPolicy(HORIZON_DAYS * DAY_MS), clock=ManualClock(wall_ms * 1000)
+        )
+
+    def replica(self) -> Replica:
+        return restore(
+            newest_head(self.store, LANE, 0),
+            self.log.bounds().end,
+            log=self.log,
+            store=self.store,
+            lane=LANE,
+            shard=0,
+            builder=InlineBuilder(),
+            metrics=NullMetrics(),
+        )
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    life=st.lists(events, min_size=3, max_size=15),
+    last=products,
+)
+def test_nothing_redelivered_within_the_horizon_resurrects(life: list[tuple[str, str | int, int]], last: str) -> None:
+    """Adds come again at any age up to the horizon, after any number of compactions by machines of any clock."""
+    life = [("add", last, 0), ("delete", last, 45), *life, ("compact", 0, 0), *(("redeliver", n, 0) for n in range(6))]
+    with tempfile.TemporaryDirectory(prefix="freshlens-tombstones-") as name:
+        world = World(Path(name))
+        seen: list[tuple[IndexLogRecord, int]] = []
+        deleted: dict[str, int] = {}
+        live: dict[str, int] = {}
+        for version, (what, about, days) in enumerate(life, start=1):
+            world.clock.advance(days * 86_400)
+            now_ms = world.clock.now_us() // 1000
+            if what == "add":
+                live[str(about)] = version
+                seen.append((records.content(str(about), version, [records.picture(version)]), now_ms))
+                world.append(*seen[-1])
+            elif what == "delete":
+                deleted[str(about)] = version
+                live.pop(str(about), None)
+                world.append(records.delete(str(about), version), now_ms)
+            elif what == "redeliver":
+                again = [each for each in seen if now_ms - each[1] <= HORIZON_DAYS * DAY_MS]
+                if again:
+                    world.append(*again[int(about) % len(again)])
+            else:
+                world.compact(START_MS + int(about) * DAY_MS)
+        replica = world.replica()
+        try:
+            shown = {
+                replica.view.keys.key(slot).product_id
+                for slot in range(replica.view.slots)
+                if replica.view.state(slot).is_visible
+            }
+        finally:
+            replica.close()
+        assert shown == live.keys()
+
+
+def tombstones(world: World, wall_ms: int) -> int:
+    """How many products a new generation knows."""
+    world.compact(wall_ms)
+    head = newest_head(world.store, LANE, 0)
+    replica = world.replica()
+    replica.close()
+    assert head is not None
+    return replica.view.slots
+
+
+def test_a_deletion_is_forgotten_when_the_log_has_passed_the_horizon(tmp_path: Path) -> None:
+    """Of a product that was never seen too; and by the log's clock, whatever the machine's says."""
+    world = World(tmp_path)
+    world.append(records.delete("never-seen", 1), START_MS)
+    assert tombstones(world, START_MS + 1000 * DAY_MS) == 1, "a clock of the future forgets nothing"
+    world.clock.advance(HORIZON_DAYS * 86_400)
+    world.append(records.content("a", 1, [records.picture(1)]), START_MS)
+    assert tombstones(world, START_MS) == 2, "as old as the horizon, not older"
+    world.clock.advance(1)
+    world.append(records.content("b", 1, [records.picture(2)]), START_MS)
+    assert tombstones(world, START_MS) == 2, "b came, the deletion went"
+
+
+def test_a_deletion_with_a_live_offer_beside_it_is_kept(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.append(records.delete("p", 5), START_MS)
+    world.append(records.offer("p", 6, 3.0), START_MS)
+    world.clock.advance(100 * 86_400)
+    world.append(records.content("a", 1, [records.picture(1)]), START_MS)
+    assert tombstones(world, START_MS) == 2
