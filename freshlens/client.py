@@ -6,6 +6,7 @@ async with Client("http://127.0.0.1:8080") as client:
 """
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
@@ -30,13 +31,15 @@ class ApiProblem(FreshlensError):
 class Client:
     """Speaks to one query API for one tenant; use it with ``async with``.
 
+    The key is ``api_key``, or else the environment's FRESHLENS_API_KEY. A key of one tenant needs no ``tenant``.
     Every call raises ApiProblem when the API refuses, and ShardUnavailable when it cannot be reached.
     """
 
     def __init__(self, url: str, *, tenant: str = "default", api_key: str | None = None, timeout_s: float = 60) -> None:
         self._url = url.rstrip("/")
         self._tenant = tenant
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        key = api_key or os.environ.get("FRESHLENS_API_KEY")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 

@@ -216,18 +216,21 @@ class EncoderReport(msgspec.Struct, frozen=True):
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the whole as this process sees it. ``lag_ms``: the greatest of any shard; null: none answered."""
+    """The state of the whole as this process sees it. ``lag_ms``: the greatest of any shard; null: none answered.
+
+    ``products``, ``nodes`` and ``facts`` are of all tenants together: null or empty for a key of one tenant.
+    """
 
     lane: str
     space: str
     layout: str
-    products: int
+    products: int | None
     lag_ms: int | None
     shards: ShardCount
     freshness: list[ShardFreshness]
     nodes: list[NodeReport]
     encoder: EncoderReport
-    facts: int
+    facts: int | None
     uptime_s: float
 
 

@@ -1,32 +1,26 @@
 """The application: routes over parts, and what surrounds every request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 from aiohttp import web
 
-from query_api import problems
+from query_api import key_ring, problems, security
 from query_api.events import STREAMS, end_streams
-from query_api.identity import check_access
-from query_api.keys import CLOSING, PARTS, SEARCHER, STARTED_AT
+from query_api.guard import check_local, guarded
+from query_api.keys import CLOSING, IN_HAND, KEY_LIMITS, PARTS, SEARCHER, STARTED_AT
+from query_api.limits import InHand, KeyLimits
 from query_api.pages import add_pages
 from query_api.parts import Parts
 from query_api.route_table import ROUTES
 from query_api.settings import ApiSettings
-from schemas.errors import FreshlensError
+from schemas.errors import FreshlensError, RateLimited
 
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 def create_app(settings: ApiSettings, parts: Parts) -> web.Application:
@@ -37,10 +31,13 @@ def create_app(settings: ApiSettings, parts: Parts) -> web.Application:
     app[CLOSING] = asyncio.Event()
     app[STREAMS] = set()
     app[STARTED_AT] = parts.clock.monotonic()
+    app[KEY_LIMITS] = KeyLimits()
+    app[IN_HAND] = InHand(settings.limits.requests_max)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, route.handler)
+        app.router.add_route(route.method, route.path, guarded(route))
     add_pages(app)
-    app.on_response_prepare.append(_secured)
+    app.cleanup_ctx.append(_following_keys)
+    app.on_response_prepare.append(security.Secured(settings.cors_origins))
     app.on_shutdown.append(end_streams)
     return app
 
@@ -50,22 +47,25 @@ async def surroundings(request: web.Request, handler: Handler) -> web.StreamResp
     """Access, problems, metrics and one log line per fault, the same for every route."""
     parts = request.app[PARTS]
     started = parts.clock.monotonic()
-    response = await _answered(request, handler, parts.settings.host)
+    response = await _answered(request, handler, parts.settings.cors_origins)
     route = _route_name(request)
     parts.metrics.count("freshlens_requests_total", route=route, status=str(response.status))
     parts.metrics.observe("freshlens_request_seconds", parts.clock.monotonic() - started, route=route)
     return response
 
 
-async def _answered(request: web.Request, handler: Handler, host: str) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: Handler, origins: tuple[str, ...]) -> web.StreamResponse:
     try:
-        check_access(request, host)
+        check_local(request)
+        if security.is_preflight(request, origins):
+            return security.preflight()
         return await handler(request)
     except FreshlensError as error:
         problem = problems.problem_of(error)
         if problem.status == 500:
             log.exception("request failed", path=request.path, code=error.code)
-        return problems.response(problem)
+        retry_after_s = error.retry_after_s if isinstance(error, RateLimited) else None
+        return problems.response(problem, retry_after_s=retry_after_s)
     except web.HTTPException as error:
         if error.status < 400:
             raise
@@ -75,9 +75,13 @@ async def _answered(request: web.Request, handler: Handler, host: str) -> web.St
         return problems.response(problems.internal())
 
 
-async def _secured(_: web.Request, response: web.StreamResponse) -> None:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+async def _following_keys(app: web.Application) -> AsyncIterator[None]:
+    parts = app[PARTS]
+    task = asyncio.create_task(key_ring.follow(parts.keys, parts.settings.keys_poll_s))
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _route_name(request: web.Request) -> str:

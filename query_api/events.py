@@ -8,8 +8,9 @@ from aiohttp import web
 
 from query_api.answers import ShardCount
 from query_api.cluster import Cluster, within
-from query_api.identity import caller_of
+from query_api.identity import Caller, caller_of
 from query_api.keys import CLOSING, PARTS
+from query_api.parts import Parts
 from schemas.errors import Backpressure
 
 STREAMS = web.AppKey("streams", set[asyncio.Task[Any]])
@@ -19,16 +20,22 @@ _QUIET_S = 0.2
 
 
 class FreshnessEvent(msgspec.Struct, frozen=True):
-    """The index as nodes last reported it: products, next offsets applied, and how many shards are served."""
+    """The index as nodes last reported it: products, next offsets applied, and how many shards are served.
 
-    products: int
+    ``products`` counts those of all tenants, and is null for a key of one tenant.
+    """
+
+    products: int | None
     applied: dict[str, int]
     shards: ShardCount
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """One event at once, then one whenever something changed; a comment every 15 s keeps the connection."""
-    caller_of(request)
+    """One event at once, then one whenever something changed; a comment every 15 s keeps the connection.
+
+    It ends when the key does: what comes after a revocation is not sent any more.
+    """
+    caller = caller_of(request)
     streams, closing = request.app[STREAMS], request.app[CLOSING]
     if len(streams) >= request.app[PARTS].settings.limits.event_streams_max:
         raise Backpressure("too many event streams are open; poll /v1/status instead")
@@ -38,7 +45,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     try:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
-        await _follow(response, request.app[PARTS].cluster, closing)
+        await _follow(response, request.app[PARTS], caller, closing)
     except (ConnectionResetError, asyncio.CancelledError):
         if not closing.is_set() and task.cancelling():
             raise
@@ -54,11 +61,12 @@ async def end_streams(app: web.Application) -> None:
         task.cancel()
 
 
-async def _follow(response: web.StreamResponse, cluster: Cluster, closing: asyncio.Event) -> None:
+async def _follow(response: web.StreamResponse, parts: Parts, caller: Caller, closing: asyncio.Event) -> None:
+    cluster = parts.cluster
     last: FreshnessEvent | None = None
-    while not closing.is_set():
+    while not closing.is_set() and _may_still(parts, caller):
         change = cluster.next_change()
-        now = event_of(cluster)
+        now = event_of(cluster, with_products=caller.sees_all)
         if now != last:
             await response.write(b"event: freshness\ndata: " + msgspec.json.encode(now) + b"\n\n")
             last = now
@@ -67,10 +75,17 @@ async def _follow(response: web.StreamResponse, cluster: Cluster, closing: async
             await response.write(b": still here\n\n")
 
 
-def event_of(cluster: Cluster) -> FreshnessEvent:
+def _may_still(parts: Parts, caller: Caller) -> bool:
+    if caller.key_id is None:  # it began when there were no keys, and has to end when there are
+        return parts.keys.is_empty
+    return parts.keys.is_valid(caller.key_id, parts.clock.now_us())
+
+
+def event_of(cluster: Cluster, *, with_products: bool = True) -> FreshnessEvent:
     """What there is to say now."""
     shards = cluster.lane.layout.shards
     now = cluster.now()
     served = sum(cluster.routes.is_serving(shard, now) for shard in range(shards))
     applied = {str(partition): offset for partition, offset in sorted(cluster.routes.applied().items())}
-    return FreshnessEvent(cluster.routes.products(), applied, ShardCount(served, shards))
+    products = cluster.routes.products() if with_products else None
+    return FreshnessEvent(products, applied, ShardCount(served, shards))

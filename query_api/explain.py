@@ -49,7 +49,8 @@ class Explainer:
         except ShardUnavailable as error:
             return _unreachable(product_id, error)
         approximate = await self._retrieve(caller, query, found, query.k, exact=query.exact)
-        exact = await self._retrieve(caller, query, found, DEPTH, exact=True)
+        # Not collapsed: there a product that another one stands for still has its place.
+        exact = await self._retrieve(caller, query, found, DEPTH, exact=True, collapse=False)
         walk = _Walk(
             tenant=tenant,
             query=query,
@@ -62,8 +63,12 @@ class Explainer:
         )
         return _explanation(walk, product_id)
 
-    async def _retrieve(self, caller: Caller, query: Query, found: QueryVector, k: int, *, exact: bool) -> Retrieved:
-        return await self._searcher.retrieve(caller, query, found, k=k, timeout_ms=query.timeout_ms, exact=exact)
+    async def _retrieve(
+        self, caller: Caller, query: Query, found: QueryVector, k: int, *, exact: bool, collapse: bool | None = None
+    ) -> Retrieved:
+        return await self._searcher.retrieve(
+            caller, query, found, k=k, timeout_ms=query.timeout_ms, exact=exact, collapse=collapse
+        )
 
 
 def best_similarity(product: ShardProduct | None, vector: Vector | None, dim: int) -> float | None:
@@ -127,6 +132,9 @@ def _why_position(walk: _Walk, product_id: str) -> tuple[str, str, str | None]:
     k = walk.query.k
     if place := _position(walk.found, product_id):
         return "shown", f"it is at position {place} of {k}", None
+    if walk.query.collapse and (other := _stand_in(walk)):
+        said = f"{other!r} has the same picture and stands for it"
+        return "collapsed-into-duplicate", said, 'search without "collapse"'
     place = _position(walk.exact, product_id)
     if place is None:
         return "ranked-out", f"more than {DEPTH} products are more similar", "a narrower filter, or a closer picture"
@@ -134,6 +142,12 @@ def _why_position(walk: _Walk, product_id: str) -> tuple[str, str, str | None]:
         said = f"exact search puts it at position {place}, and the approximate indexes missed it"
         return "lost-in-approximate-search", said, 'search with "exact": true'
     return "ranked-out", f"it is at position {place}, and k is {k}", f"k of at least {place}"
+
+
+def _stand_in(walk: _Walk) -> str | None:
+    """The product shown for the duplicate group of the one asked about."""
+    group = walk.product.hit.dup_group if walk.product and walk.product.hit else b""
+    return next((each.hit.product_id for each in walk.found if group and each.hit.dup_group == group), None)
 
 
 def _unreachable(product_id: str, error: ShardUnavailable) -> answers.Explanation:

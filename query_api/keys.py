@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from query_api.limits import InHand, KeyLimits
 from query_api.parts import Parts
 from query_api.search import Searcher
 from query_api.search_request import decode_body
@@ -15,6 +16,8 @@ PARTS = web.AppKey("parts", Parts)
 SEARCHER = web.AppKey("searcher", Searcher)
 CLOSING = web.AppKey("closing", asyncio.Event)
 STARTED_AT = web.AppKey("started_at", float)
+KEY_LIMITS = web.AppKey("key_limits", KeyLimits)
+IN_HAND = web.AppKey("in_hand", InHand)
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -17,8 +17,21 @@ _TENANT = {
     "name": "tenant",
     "in": "query",
     "required": False,
-    "description": "Whose products; `default` if absent.",
-    "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$", "default": "default"},
+    "description": "Whose products; if absent that of the key, or `default`. A key of one tenant may name no other.",
+    "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
+}
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key, `fl_ID_SECRET`, made by `freshlens keys create`. While no key exists none is needed, "
+    "and only this machine is served.",
+}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds after which to come again.", "schema": {"type": "integer"}}}
+_REFUSALS = {
+    "401": "No key, or one that is not valid: `unauthorized`",
+    "403": "The key lacks the scope, or is of another tenant: `scope-missing`, `tenant-refused`; or `host-refused`",
+    "429": "The key's rate or its quota of the day: `rate-limited`, `quota-used`",
+    "503": "Come again: `overloaded`, `shard-unavailable` and others",
 }
 _PICTURE = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 
@@ -35,7 +48,7 @@ def document(routes: "Sequence[Route]", version: str) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Freshlens query API", "version": version},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": {"key": _KEY}},
     }
 
 
@@ -54,19 +67,31 @@ def _operation(route: "Route", by_type: dict[str, Any], components: dict[str, An
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', route.path.lower()).strip('_')}",
+        "security": [] if route.scope is None else [{"key": [route.scope]}],
         "parameters": _parameters(route, components),
         "responses": {
             str(route.status): {"description": "Done", "content": _content(route.answer, by_type)},
-            "default": {
-                "description": "A problem (RFC 9457)",
-                "content": {MEDIA_TYPE: {"schema": by_type[_name(Problem)]}},
-            },
+            **({} if route.scope is None else _refusals(by_type)),
+            "default": {"description": "A problem (RFC 9457)", "content": _problem(by_type)},
         },
     }
     if route.body is not None:
         content = _content(route.body, by_type)
         operation["requestBody"] = {"required": True, "content": content | (_PICTURE if route.takes_picture else {})}
     return operation
+
+
+def _refusals(by_type: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        status: {"description": said, "content": _problem(by_type)} for status, said in _REFUSALS.items()
+    }
+    for status in ("429", "503"):
+        told[status]["headers"] = _RETRY_AFTER
+    return told
+
+
+def _problem(by_type: dict[str, Any]) -> dict[str, Any]:
+    return {MEDIA_TYPE: {"schema": by_type[_name(Problem)]}}
 
 
 def _content(kind: Any, by_type: dict[str, Any]) -> dict[str, Any]:

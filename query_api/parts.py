@@ -8,17 +8,19 @@ from typing import Protocol
 
 import structlog
 
+from query_api.api_keys import KeyStore
 from query_api.cluster import Cluster
 from query_api.cluster_feed import ClusterFeed
 from query_api.encoder_client import NoEncoder, QueryEncoder, RemoteEncoder
 from query_api.feedback_out import FeedbackOut, FeedbackThread
 from query_api.freshness import SessionTokens
+from query_api.key_ring import KeyRing
 from query_api.no_match import Thresholds, load_thresholds
 from query_api.quality import QualityReader
 from query_api.query_vector import QueryVectors
 from query_api.scatter import RoutedShards, Scatter, ShardDirectory
 from query_api.search import Searcher
-from query_api.settings import ApiSettings
+from query_api.settings import ApiSettings, check_host
 from query_api.shards import open_session
 from schemas.clock import Clock, SystemClock
 from schemas.errors import TransientError
@@ -77,6 +79,7 @@ class Parts:
     tenants: TenantDeclarations
     store: ObjectStore
     feedback: FeedbackOut
+    keys: KeyRing = field(default_factory=KeyRing)
     thresholds: Thresholds = field(default_factory=lambda: Thresholds({}))
     quality: QualitySource = field(default_factory=NoQuality)
     metrics: Metrics = field(default_factory=NullMetrics)
@@ -106,12 +109,17 @@ async def open_parts(
     """The real parts, closed in reverse order: feedback is sent, the publisher is flushed.
 
     Waits for a broker, which a fresh start may bring up at the same time.
+
+    Raises:
+        SettingsError: other machines are to be served, and there is no key.
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         session = await stack.enter_async_context(open_session())
         cluster = Cluster(settings.lane, clock, node_age_max_s=settings.node_age_max_s)
         store = open_store(settings.store_url)
+        keys = await _keys(store)
+        check_host(settings.host, has_keys=not keys.is_empty)
         publisher = await _publisher(settings, store)
         stack.push_async_callback(asyncio.to_thread, publisher.close)
         feed = ClusterFeed(settings.kafka, cluster)
@@ -133,12 +141,25 @@ async def open_parts(
             tenants=TenantDirectory(store),
             store=store,
             feedback=feedback,
+            keys=keys,
             thresholds=load_thresholds(settings),
             quality=quality,
             metrics=metrics,
             clock=clock,
             render_metrics=render_metrics,
         )
+
+
+async def _keys(store: ObjectStore) -> KeyRing:
+    """The keys there are. Nobody is served before they are known: without them everybody here may do everything."""
+    keys = KeyRing(KeyStore(store))
+    while True:
+        try:
+            await asyncio.to_thread(keys.refresh)
+            return keys
+        except (OSError, TransientError) as error:
+            log.warning("waiting for the object store", error=str(error))
+            await asyncio.sleep(_RETRY_S)
 
 
 async def _publisher(settings: ApiSettings, store: ObjectStore) -> Publisher:

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problems: one mapping from our error tree to HTTP, and back from a code to an error."""
 
+import math
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +15,7 @@ from schemas.errors import FreshlensError
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
-_RETRY_AFTER_S = "1"
+_RETRY_AFTER_S = 1.0
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,9 +74,13 @@ def internal() -> Problem:
     return problem_of(FreshlensError("internal"))
 
 
-def response(problem: Problem) -> web.Response:
-    """The problem as an HTTP answer."""
-    headers = {"Retry-After": _RETRY_AFTER_S} if problem.status == 503 else None
+def response(problem: Problem, *, retry_after_s: float | None = None) -> web.Response:
+    """The problem as an HTTP answer; a 503 that names no time asks to come again in a second."""
+    headers: dict[str, str] = {}
+    if problem.status == 503 or retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(retry_after_s or _RETRY_AFTER_S))
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     body = msgspec.json.encode(problem)
     return web.Response(status=problem.status, body=body, content_type=MEDIA_TYPE, headers=headers)
 

@@ -1,6 +1,7 @@
 """From JSON to catalogue events, item by item: what is good goes out, what is not is told. Pure."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from query_api.answers import ItemProblem, PublishAnswer, PublishedItem
@@ -11,17 +12,18 @@ from schemas.progress import Position, ReadToken, token_of
 from schemas.tenants import TenantDeclaration
 from schemas.versions import resolve
 
-_SCHEMES = ("http://", "https://", "store://")
+_WEB = ("http://", "https://")
 
 
-def event_of(line: Any, declaration: TenantDeclaration, *, now_us: int) -> ProductAdded:
-    """The event that one JSON product stands for.
+def event_of(line: Any, declaration: TenantDeclaration, *, now_us: int, with_stored: bool = True) -> ProductAdded:
+    """The event that one JSON product stands for; ``with_stored`` as for :func:`locate`.
 
     Raises:
         InvalidRecord: a rule is broken; told now rather than found among dead letters later.
     """
     volatile = frozenset(declaration.volatile)
-    event = product_added(line, tenant=declaration.tenant, volatile=volatile, locate=locate)
+    located = partial(locate, with_stored=with_stored)
+    event = product_added(line, tenant=declaration.tenant, volatile=volatile, locate=located)
     check_version(event.version, declaration, now_us=now_us)
     return event
 
@@ -31,9 +33,14 @@ def check_version(version: int | None, declaration: TenantDeclaration, *, now_us
     resolve(declaration.versions, version, appended_at_ms=now_us // 1000, offset=0)
 
 
-def locate(uri: str) -> Picture:
-    """The picture at a URI that callers over HTTP may name; files of this machine are none of theirs."""
-    if not uri.startswith(_SCHEMES):
+def locate(uri: str, *, with_stored: bool = True) -> Picture:
+    """The picture at a URI that callers over HTTP may name; files of this machine are none of theirs.
+
+    Args:
+        with_stored: whether originals in our store may be named. They are kept by content alone, so that whoever
+            learnt the hash of another tenant's picture would see it as a product of their own.
+    """
+    if not uri.startswith((*_WEB, "store://") if with_stored else _WEB):
         raise ImageRefused(f"{uri[:200]!r}: a picture is an http(s):// address or inline base64 here")
     return Picture(uri=uri)
 

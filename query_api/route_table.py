@@ -1,13 +1,14 @@
 """Every route, declared once: served by the application, described by the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from query_api import answers, docs_page, events, routes_operations, routes_products, routes_search
+from query_api.api_keys import Scope
 from query_api.search_request import ExplainBody, RawParameters, SearchBody
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -18,10 +19,13 @@ class Route:
     """One route.
 
     Attributes:
+        scope: what a key needs to use it; None: open to everybody, with or without a key.
         body: the type of its JSON body.
         parameters: a struct whose fields are its query parameters.
         answer: the type of its JSON answer; or the media type of another kind of answer.
         takes_picture: a raw picture is a body too.
+        is_stream: it answers for as long as the caller listens.
+        is_of_all_tenants: it tells of all tenants together, so that a key for one of them is not enough.
     """
 
     method: str
@@ -29,10 +33,14 @@ class Route:
     handler: Handler
     summary: str
     answer: Any
+    _: KW_ONLY
+    scope: Scope | None
     body: Any = None
     parameters: type[msgspec.Struct] | None = None
     status: int = 200
     takes_picture: bool = False
+    is_stream: bool = False
+    is_of_all_tenants: bool = False
 
 
 ROUTES: tuple[Route, ...] = (
@@ -42,6 +50,7 @@ ROUTES: tuple[Route, ...] = (
         routes_search.search,
         "Search by picture, text, both, product, vector or filter",
         answers.SearchAnswer,
+        scope="search",
         body=SearchBody,
         parameters=RawParameters,
         takes_picture=True,
@@ -52,6 +61,7 @@ ROUTES: tuple[Route, ...] = (
         routes_search.explain,
         "Why a product is where it is",
         answers.Explanation,
+        scope="search",
         body=ExplainBody,
     ),
     Route(
@@ -60,6 +70,7 @@ ROUTES: tuple[Route, ...] = (
         routes_search.explain,
         "Why a product is not found, and what would change that",
         answers.Explanation,
+        scope="search",
         body=ExplainBody,
     ),
     Route(
@@ -68,6 +79,7 @@ ROUTES: tuple[Route, ...] = (
         routes_search.feedback,
         "Tell what a shopper did with a result",
         answers.FeedbackAnswer,
+        scope="feedback",
         body=routes_search.FeedbackBody,
         status=202,
     ),
@@ -77,6 +89,7 @@ ROUTES: tuple[Route, ...] = (
         routes_products.list_newest,
         "Products, newest first",
         answers.ProductPage,
+        scope="search",
         parameters=routes_products.ListParameters,
     ),
     Route(
@@ -85,6 +98,7 @@ ROUTES: tuple[Route, ...] = (
         routes_products.publish,
         "Publish one product or a list",
         answers.PublishAnswer,
+        scope="publish",
         body=dict[str, Any] | list[dict[str, Any]],
         status=202,
     ),
@@ -94,6 +108,7 @@ ROUTES: tuple[Route, ...] = (
         routes_products.look_up,
         "Look products up by id, dead ones included",
         answers.LookupAnswer,
+        scope="search",
         body=routes_products.LookupBody,
     ),
     Route(
@@ -102,6 +117,7 @@ ROUTES: tuple[Route, ...] = (
         routes_products.get,
         "One product as it can be found now",
         answers.ProductAnswer,
+        scope="search",
     ),
     Route(
         "DELETE",
@@ -109,6 +125,7 @@ ROUTES: tuple[Route, ...] = (
         routes_products.delete,
         "Delete a product",
         answers.DeleteAnswer,
+        scope="publish",
         parameters=routes_products.DeleteParameters,
         status=202,
     ),
@@ -118,6 +135,7 @@ ROUTES: tuple[Route, ...] = (
         routes_search.similar,
         "Products like this one",
         answers.SearchAnswer,
+        scope="search",
         parameters=routes_search.SimilarParameters,
     ),
     Route(
@@ -126,6 +144,7 @@ ROUTES: tuple[Route, ...] = (
         routes_products.thumbnail,
         "The thumbnail of a picture",
         "image/jpeg",
+        scope="search",
         parameters=routes_products.ThumbnailParameters,
     ),
     Route(
@@ -134,13 +153,37 @@ ROUTES: tuple[Route, ...] = (
         routes_operations.search_quality,
         "Click-through by position, zero results, conversion",
         answers.QualityAnswer,
+        scope="admin",
         parameters=routes_operations.QualityParameters,
     ),
-    Route("GET", "/v1/status", routes_operations.status, "Nodes, freshness, products", answers.StatusAnswer),
-    Route("GET", "/v1/events", events.events, "The index's freshness as server-sent events", "text/event-stream"),
-    Route("GET", "/healthz", routes_operations.healthz, "This process answers", dict[str, bool]),
-    Route("GET", "/readyz", routes_operations.readyz, "Searches can be answered", answers.Ready),
-    Route("GET", "/metrics", routes_operations.metrics, "Metrics for Prometheus", "text/plain"),
-    Route("GET", "/openapi.json", docs_page.openapi, "This document", dict[str, Any]),
-    Route("GET", "/docs", docs_page.docs, "This document, to read", "text/html"),
+    Route(
+        "GET",
+        "/v1/status",
+        routes_operations.status,
+        "Nodes, freshness, products",
+        answers.StatusAnswer,
+        scope="search",
+    ),
+    Route(
+        "GET",
+        "/v1/events",
+        events.events,
+        "The index's freshness as server-sent events",
+        "text/event-stream",
+        scope="search",
+        is_stream=True,
+    ),
+    Route("GET", "/healthz", routes_operations.healthz, "This process answers", dict[str, bool], scope=None),
+    Route("GET", "/readyz", routes_operations.readyz, "Searches can be answered", answers.Ready, scope=None),
+    Route(
+        "GET",
+        "/metrics",
+        routes_operations.metrics,
+        "Metrics for Prometheus",
+        "text/plain",
+        scope="admin",
+        is_of_all_tenants=True,
+    ),
+    Route("GET", "/openapi.json", docs_page.openapi, "This document", dict[str, Any], scope=None),
+    Route("GET", "/docs", docs_page.docs, "This document, to read", "text/html", scope=None),
 )

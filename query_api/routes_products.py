@@ -206,7 +206,8 @@ async def _published(
 ) -> tuple[answers.PublishedItem, Position | None, FreshlensError | None]:
     try:
         declaration = parts.tenants.declaration(caller.tenant)
-        event = publishing.event_of(line, declaration, now_us=parts.clock.now_us())
+        now_us = parts.clock.now_us()
+        event = publishing.event_of(line, declaration, now_us=now_us, with_stored=caller.sees_all)
         async with turns:
             position = await parts.publisher.publish(event)
     except FreshlensError as error:

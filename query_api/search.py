@@ -100,8 +100,13 @@ class Searcher:
         needed: Requirement | None = None,
         wait_ms: int = 0,
         exact: bool | None = None,
+        collapse: bool | None = None,
     ) -> Retrieved:
-        """The k best hits of all shards; raises QueryError and ShardUnavailable."""
+        """The k best hits of all shards; raises QueryError and ShardUnavailable.
+
+        ``exact`` and ``collapse`` are as the query says, unless given.
+        """
+        is_collapsed = query.collapse if collapse is None else collapse
         # One more where the product that was asked about will be taken out.
         wanted = min(k + (found.exclude is not None), RETRIEVED_MAX)
         request = ShardSearch(
@@ -115,10 +120,11 @@ class Searcher:
             wait_ms=wait_ms,
             timeout_ms=timeout_ms,
             exact=query.exact if exact is None else exact,
+            collapse=is_collapsed,
         )
         shards = await self.scatter.search(request)
         lists = [answer.hits for answer in shards.answers]
-        hits = merging.best(lists, wanted, by_similarity=found.vector is not None)
+        hits = merging.best(lists, wanted, by_similarity=found.vector is not None, collapse=is_collapsed)
         if found.exclude is not None:
             hits = [hit for hit in hits if hit.product_id != found.exclude][:k]
         return Retrieved(hits, shards)

@@ -72,6 +72,8 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Reads of one session never go back in time."""
     exact: bool = False
     """Scan everything instead of using the approximate indexes."""
+    collapse: bool = False
+    """Show only the best of several products with the same first picture."""
 
 
 class ExplainBody(SearchBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +94,7 @@ class RawParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     require: bool = False
     session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
     exact: bool = False
+    collapse: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,7 @@ class Query:
     require: bool = False
     session: str | None = None
     exact: bool = False
+    collapse: bool = False
 
 
 def decode_body(raw: bytes, decoder: msgspec.json.Decoder[S]) -> S:
@@ -206,6 +210,7 @@ def _checked(body: SearchBody, image: bytes | None, settings: ApiSettings) -> Qu
         require=body.require,
         session=body.session or None,
         exact=body.exact,
+        collapse=body.collapse,
     )
 
 

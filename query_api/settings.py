@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from urllib.parse import urlsplit
 
 from schemas.environment import Environment
+from schemas.errors import SettingsError
 from schemas.lane import UNREAD, Lane
 from topics.settings import KafkaSettings
 
@@ -29,6 +31,8 @@ class Limits:
     k_max: int = 200
     text_chars_max: int = 1_000
     event_streams_max: int = 200
+    requests_max: int = 256
+    """Requests in hand at the same time in one process; what is more is refused at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,10 @@ class ApiSettings:
     """A node that has not been heard of for so long is asked last."""
     no_match_image: float | None = None
     no_match_text: float | None = None
+    keys_poll_s: float = 5.0
+    """How often API keys are read again; a revocation counts after so long."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may read answers."""
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -58,7 +66,8 @@ class ApiSettings:
     @staticmethod
     def from_env(environ: Mapping[str, str], *, discovered: str | None = None) -> "ApiSettings":
         """Read FRESHLENS_HOST, _PORT, _ENCODER, _ENCODER_URL, _STORE, _TIMEOUT_MS, _NODE_AGE_MAX_S, _NO_MATCH_IMAGE,
-        _NO_MATCH_TEXT, _BODY_BYTES_MAX, _K_MAX, _TEXT_CHARS_MAX, and what the lane and Kafka need.
+        _NO_MATCH_TEXT, _BODY_BYTES_MAX, _K_MAX, _TEXT_CHARS_MAX, _REQUESTS_MAX, _KEYS_POLL_S, _CORS_ORIGINS, and what
+        the lane and Kafka need.
 
         ``discovered`` is the address of a broker we know of ourselves; the environment wins over it.
 
@@ -76,7 +85,7 @@ class ApiSettings:
             kafka=env.section(partial(KafkaSettings.from_env, discovered=discovered), KafkaSettings("")),
             lane=env.section(Lane.from_env, UNREAD),
             store_url=env.store_url(),
-            host=_loopback(env, "FRESHLENS_HOST"),
+            host=env.text("FRESHLENS_HOST", "127.0.0.1").strip("[]"),
             port=env.integer("FRESHLENS_PORT", 8080, 0, 65_535),
             encoder=encoder,
             encoder_url=encoder_url,
@@ -84,10 +93,13 @@ class ApiSettings:
             node_age_max_s=env.number("FRESHLENS_NODE_AGE_MAX_S", 10.0, 0.1, 3_600.0),
             no_match_image=env.number("FRESHLENS_NO_MATCH_IMAGE", None, -1.0, 1.0),
             no_match_text=env.number("FRESHLENS_NO_MATCH_TEXT", None, -1.0, 1.0),
+            keys_poll_s=env.seconds("FRESHLENS_KEYS_POLL_S", 5.0),
+            cors_origins=_origins(env),
             limits=Limits(
                 body_bytes_max=_body_bytes_max(env),
                 k_max=env.integer("FRESHLENS_K_MAX", 200, 1, 1_000),
                 text_chars_max=env.integer("FRESHLENS_TEXT_CHARS_MAX", 1_000, 1, 100_000),
+                requests_max=env.integer("FRESHLENS_REQUESTS_MAX", 256, 1, 100_000),
             ),
         )
         env.finish()
@@ -136,8 +148,23 @@ def _body_bytes_max(env: Environment) -> int:
     return env.integer("FRESHLENS_BODY_BYTES_MAX", BODY_BYTES_MAX, 1_024, 1 << 30)
 
 
-def _loopback(env: Environment, name: str) -> str:
-    host = env.text(name, "127.0.0.1")
-    if host.strip("[]") not in LOOPBACK_HOSTS:
-        env.problems.append(f"{name}={host!r}: while no API key exists only this machine is served; use 127.0.0.1")
-    return host.strip("[]")
+def check_host(host: str, *, has_keys: bool) -> None:
+    """Do nothing if requests may be served at this address.
+
+    Raises:
+        SettingsError: other machines could ask, and there are no keys to tell who may.
+    """
+    if not has_keys and host.strip("[]") not in LOOPBACK_HOSTS:
+        raise SettingsError(
+            f"host {host!r} serves other machines, and no API key exists: create one with `freshlens keys create`, "
+            "or use 127.0.0.1"
+        )
+
+
+def _origins(env: Environment) -> tuple[str, ...]:
+    origins = tuple(filter(None, (each.strip() for each in env.text("FRESHLENS_CORS_ORIGINS").split(","))))
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.hostname or f"{parts.scheme}://{parts.netloc}" != origin:
+            env.problems.append(f"FRESHLENS_CORS_ORIGINS: {origin!r} is no origin as https://shop.example is one")
+    return origins

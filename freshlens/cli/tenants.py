@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from freshlens.cli.audit import record
 from freshlens.cli.context import Context
 from schemas.errors import SettingsError
 from schemas.identity import check_tenant
@@ -68,6 +69,7 @@ def set_command(context: Context, name: str, versions: str | None, attributes_fi
         declared = _read(attributes_file)
         declaration = msgspec.structs.replace(declaration, attributes=declared.attributes, volatile=declared.volatile)
     directory.declare(declaration)
+    record(context, "tenant-set", name, versions=declaration.versions.value)
     click.echo(json.dumps(msgspec.to_builtins(declaration)))
 
 

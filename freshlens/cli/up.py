@@ -55,11 +55,18 @@ def demo_command(context: Context, host: str, port: int, kafka_port: int) -> Non
 
 
 def _run(context: Context, host: str, port: int, kafka_port: int, *, demo: bool, with_search: bool) -> None:
+    from freshlens.cli.keys import has_keys
     from freshlens.demo import Demo
     from freshlens.launcher import Launcher, UpSettings
+    from query_api.settings import check_host
 
     environ = dict(context.environ)
     settings = UpSettings(context.data, host, port, kafka_port, environ)
+    with_keys = has_keys(context)
+    check_host(host, has_keys=with_keys)
+    if demo and with_keys:
+        _say("demo: left out, since API keys exist here")
+        demo = False
 
     async def run() -> None:
         launcher = Launcher(settings, _say)

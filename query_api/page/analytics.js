@@ -92,7 +92,8 @@ async function load() {
     return draw(windows);
   } catch (error) {
     announce(error.message);
-    return drawState("alert", "The report could not be read.", `${error.message} (${error.code ?? "unexpected"})`);
+    const wayOut = error.code === "unauthorized" ? " Enter one on the search page, then come back." : "";
+    return drawState("alert", "The report could not be read.", `${error.message} (${error.code ?? "unexpected"})${wayOut}`);
   }
 }
 

@@ -1,4 +1,5 @@
 // The HTTP API as the page uses it. One Api object speaks for one tenant.
+import { fetchWithKey } from "./key.js";
 
 /** A refused or failed request: `code` is the problem's stable code, `status` is 0 when nothing answered. */
 export class ApiError extends Error {
@@ -43,12 +44,12 @@ export class Api {
   }
 
   get(path, parameters) {
-    return answerOf(fetch(this.address(path, parameters)));
+    return answerOf(fetchWithKey(this.address(path, parameters)));
   }
 
   post(path, body, options = {}) {
     const headers = { "Content-Type": "application/json" };
-    return answerOf(fetch(this.address(path), { method: "POST", headers, body: JSON.stringify(body), ...options }));
+    return answerOf(fetchWithKey(this.address(path), { method: "POST", headers, body: JSON.stringify(body), ...options }));
   }
 
   /** A search is tried again when the server says that it cannot answer just now. */
@@ -75,7 +76,7 @@ export class Api {
 
   remove(productId) {
     const url = this.address(`/v1/products/${encodeURIComponent(productId)}`);
-    return answerOf(fetch(url, { method: "DELETE" }));
+    return answerOf(fetchWithKey(url, { method: "DELETE" }));
   }
 
   /** What a shopper did. `keepalive` lets it leave even when the page is being closed. */

@@ -1,5 +1,6 @@
 // One product in full, in a dialog from the side.
 import { button, byId, element, icon } from "./elements.js";
+import { picture } from "./key.js";
 import { attributesOf, isFresh, isInStock, madeAt, priceOf, stockOf, titleOf } from "./product_facts.js";
 
 export class Drawer {
@@ -27,7 +28,7 @@ export class Drawer {
   #picture(result) {
     const src = this.thumbnail(result, 512);
     if (!src) return element("div", { className: "hero" }, element("span", { className: "no-picture" }, icon("image")));
-    return element("div", { className: "hero" }, element("img", { src, alt: `Picture of ${titleOf(result)}` }));
+    return element("div", { className: "hero" }, picture({ src, alt: `Picture of ${titleOf(result)}` }));
   }
 
   #actions(result, query) {

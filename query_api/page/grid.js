@@ -1,5 +1,6 @@
 // The grid of pictures: cards, skeletons while loading, and arrow keys that follow the rows as they are drawn.
 import { button, byId, element, icon } from "./elements.js";
+import { picture } from "./key.js";
 import { isFresh, isInStock, priceOf, titleOf } from "./product_facts.js";
 
 const SKELETONS = 12;
@@ -57,9 +58,9 @@ export class Grid {
     if (!src) return element("span", { className: "no-picture" }, icon("image"));
     const larger = this.thumbnail(result, 512);
     const properties = { src, srcset: `${src} 256w, ${larger} 512w`, sizes: "(max-width: 600px) 46vw, 230px" };
-    const picture = element("img", { alt: `Picture of ${words}`, loading: index < 12 ? "eager" : "lazy", decoding: "async", ...properties });
-    picture.onerror = () => picture.replaceWith(element("span", { className: "no-picture" }, icon("image")));
-    return picture;
+    const image = picture({ alt: `Picture of ${words}`, loading: index < 12 ? "eager" : "lazy", decoding: "async", ...properties });
+    image.onerror = () => image.replaceWith(element("span", { className: "no-picture" }, icon("image")));
+    return image;
   }
 
   // One card is in the tab order at a time, so that Tab leaves the grid instead of walking through all of it.

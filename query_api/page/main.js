@@ -8,6 +8,7 @@ import { sendFeedback, session } from "./feedback.js";
 import { Filters } from "./filters.js";
 import { elapsed, lacksOf, milliseconds, StatusBar, watchUntil } from "./freshness.js";
 import { Grid } from "./grid.js";
+import { fetchWithKey, picture } from "./key.js";
 import { fact, titleOf } from "./product_facts.js";
 import { AddProduct } from "./publish.js";
 import { headingOf, isVisual, NOTHING, queryFrom, RESULTS_FIRST, RESULTS_MAX, searchBody, Trail } from "./query.js";
@@ -134,7 +135,7 @@ function drawQuery() {
 function drawLike(like) {
   const src = like.thumbnail ? thumbnail(like, 96) : null;
   byId("like").replaceChildren(
-    src ? element("img", { src, alt: "" }) : "",
+    src ? picture({ src, alt: "" }) : "",
     element("span", {}, element("small", {}, "More like"), like.title),
     button("", { iconName: "close", className: "quiet square", "aria-label": "Stop searching for more like this", onclick: () => ask({ like: null }) }),
   );
@@ -147,8 +148,8 @@ function drawSamples(products) {
   const chosen = [...new Set([...distinct, ...pictured])].slice(0, SAMPLES);
   byId("samples").hidden = chosen.length < 3;
   byId("sample-row").replaceChildren(...chosen.map((product) => {
-    const picture = element("img", { src: thumbnail(product, 96), alt: "" });
-    return element("button", { type: "button", className: "sample", "aria-label": `Search with the picture of ${titleOf(product)}`, onclick: () => searchPicture(product) }, picture);
+    const shown = picture({ src: thumbnail(product, 96), alt: "" });
+    return element("button", { type: "button", className: "sample", "aria-label": `Search with the picture of ${titleOf(product)}`, onclick: () => searchPicture(product) }, shown);
   }));
 }
 
@@ -163,7 +164,7 @@ async function takePhoto(file) {
 }
 
 async function pictureOf(result) {
-  const response = await fetch(thumbnail(result, 512));
+  const response = await fetchWithKey(thumbnail(result, 512));
   if (!response.ok) throw new Error("The picture is not there any more.");
   return shrink(await response.blob());
 }

@@ -14,9 +14,10 @@ from query_api.app import create_app
 from query_api.cluster import Cluster
 from query_api.encoder_wire import EncodeAnswer, EncodeRequest, EncoderHealth
 from query_api.feedback_out import FeedbackOut
+from query_api.key_ring import KeyRing
 from query_api.matching import passes
 from query_api.no_match import Thresholds
-from query_api.parts import Parts
+from query_api.parts import NoQuality, Parts, QualitySource
 from query_api.settings import ApiSettings, Limits
 from schemas.clock import ManualClock
 from schemas.embeddings import Space, Vector, from_fp16, to_fp16
@@ -120,6 +121,8 @@ class FakeShard:
             hits.sort(key=lambda hit: (-hit.version, hit.product_id.encode()))
         else:
             hits.sort(key=lambda hit: (-hit.similarity, hit.product_id.encode()))
+        if request.collapse:
+            hits = [hit for place, hit in enumerate(hits) if not _is_duplicate(hit, hits[:place])]
         return ShardAnswer(
             state=self.state(),
             hits=tuple(hits[: request.k]),
@@ -161,6 +164,10 @@ class FakeShard:
 
     def _is_fresh(self, min_applied: dict[int, int]) -> bool:
         return all(self.applied.get(partition, 0) >= offset for partition, offset in min_applied.items())
+
+
+def _is_duplicate(hit: ShardHit, before: list[ShardHit]) -> bool:
+    return bool(hit.dup_group) and any(other.dup_group == hit.dup_group for other in before)
 
 
 @dataclass
@@ -288,6 +295,8 @@ async def running_api(
     thresholds: dict[str, float] | None = None,
     limits: Limits = Limits(),  # noqa: B008  # frozen
     queued_max: int = 1_000,
+    keys: KeyRing | None = None,
+    quality: QualitySource | None = None,
     **over: object,
 ) -> AsyncIterator[Api]:
     """The application on a loopback port, with doubles for everything else."""
@@ -306,6 +315,8 @@ async def running_api(
         tenants=tenants,
         store=store,
         feedback=feedback,
+        keys=keys or KeyRing(),
+        quality=quality or NoQuality(),
         thresholds=Thresholds(thresholds or {}),
         metrics=metrics,
         clock=clock,

@@ -94,3 +94,15 @@ async def test_the_shard_is_missing(api: Api) -> None:
 @pytest.mark.parametrize("body", [{"text": "x"}, {"product_id": "", "text": "x"}, {"product_id": "a", "k": 0}])
 async def test_what_is_refused(api: Api, body: dict) -> None:
     assert (await api.client.post("/v1/explain", json=body)).status == 400
+
+
+async def test_collapsed_into_a_duplicate(api: Api) -> None:
+    twin = shard_product("twin", vector=vector_of("a"), dup_group=b"g")
+    api.shard.put(shard_product("a", dup_group=b"g"), twin)
+    asked = {"vector": vector_of("a").tolist(), "collapse": True}
+    response = await api.client.post("/v1/search", json=asked)
+    assert [result["product_id"] for result in (await response.json())["results"]].count("twin") == 0
+    answer = await why(api, "twin", **asked)
+    assert answer["reason"] == "collapsed-into-duplicate"
+    assert "'a'" in answer["detail"]
+    assert (await why(api, "twin", **{**asked, "collapse": False}))["reason"] == "shown"

@@ -5,7 +5,7 @@ import pytest
 from query_api import no_match
 from query_api.identity import host_name
 from query_api.no_match import Thresholds, load_thresholds
-from query_api.settings import ApiSettings, EncoderServiceSettings
+from query_api.settings import ApiSettings, EncoderServiceSettings, check_host
 from schemas.errors import SettingsError
 from tests.unit.query_api.doubles import api_settings
 
@@ -36,17 +36,42 @@ def test_everything_can_be_set() -> None:
             "FRESHLENS_NO_MATCH_IMAGE": "0.4",
             "FRESHLENS_TIMEOUT_MS": "300",
             "FRESHLENS_K_MAX": "50",
+            "FRESHLENS_REQUESTS_MAX": "9",
+            "FRESHLENS_KEYS_POLL_S": "0.5",
+            "FRESHLENS_CORS_ORIGINS": "https://shop.example, http://localhost:3000",
         }
     )
     assert (settings.host, settings.port, settings.store_url) == ("::1", 0, "file:///elsewhere")
     assert (settings.no_match_image, settings.timeout_ms, settings.limits.k_max) == (0.4, 300, 50)
+    assert (settings.limits.requests_max, settings.keys_poll_s) == (9, 0.5)
+    assert settings.cors_origins == ("https://shop.example", "http://localhost:3000")
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "shop.example", "https://shop.example/", "https://*/x", "ftp://shop.example", "https://"]
+)
+def test_an_origin_is_exact(origin: str) -> None:
+    with pytest.raises(SettingsError, match="CORS_ORIGINS"):
+        ApiSettings.from_env({**ENVIRON, "FRESHLENS_CORS_ORIGINS": f"https://shop.example,{origin}"})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "search.example"])
+def test_other_machines_are_served_only_where_keys_tell_who_may(host: str) -> None:
+    check_host(host, has_keys=True)
+    with pytest.raises(SettingsError, match="keys create"):
+        check_host(host, has_keys=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]"])
+def test_this_machine_is_served_without_keys(host: str) -> None:
+    check_host(host, has_keys=False)
 
 
 def test_everything_wrong_is_said_at_once() -> None:
     with pytest.raises(SettingsError) as raised:
         ApiSettings.from_env(
             {
-                "FRESHLENS_HOST": "0.0.0.0",
+                "FRESHLENS_CORS_ORIGINS": "*",
                 "FRESHLENS_PORT": "http",
                 "FRESHLENS_NO_MATCH_TEXT": "high",
                 "FRESHLENS_TIMEOUT_MS": "0",
@@ -56,7 +81,7 @@ def test_everything_wrong_is_said_at_once() -> None:
     for name in (
         "KAFKA_BOOTSTRAP_SERVERS",
         "SPACE",
-        "HOST",
+        "CORS_ORIGINS",
         "PORT",
         "NO_MATCH_TEXT",
         "TIMEOUT_MS",
