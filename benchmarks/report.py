@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("FRESHLENS_BENCH_RESULTS") or Path(__file__).parent / "results")
+"""Of this checkout; another folder for trials with few rows."""
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
@@ -29,7 +30,7 @@ def save(name: str, question: str, figures: Mapping[str, Any]) -> None:
         "machine": machine,
         "figures": dict(figures),
     }
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)

@@ -10,6 +10,10 @@ from schemas.layout import LogId
 from topics.store import ObjectStore
 
 
+_NAMING = str.maketrans("+/", "-_", "=")
+"""Topic ids are Base64; in the name of a folder they take the letters that RFC 4648 has for that."""
+
+
 class VoidMark(msgspec.Struct, frozen=True):
     """Who is passed over, and why."""
 
@@ -24,7 +28,7 @@ class Voids:
 
     def __init__(self, store: ObjectStore, lane: Lane, log_id: LogId) -> None:
         self._store = store
-        self._prefix = f"voids/{lane.layout.layout_id}/{lane.name}/{log_id.topic_id}"
+        self._prefix = f"voids/{lane.layout.layout_id}/{lane.name}/{log_id.topic_id.translate(_NAMING)}"
 
     def has(self, partition: int, offset: int) -> bool:
         """Whether the record was given up; raises OSError, TransientError."""

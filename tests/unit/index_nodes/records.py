@@ -18,7 +18,7 @@ from schemas.lane import Lane
 from schemas.layout import Layout, LogId, NextOffset
 
 TINY = Space("tiny-1", 8)
-LOG_ID = LogId("cluster", "topic")
+LOG_ID = LogId("cluster", "E+ckcGx/T9eF55dmp6ZjZA==")  # as a broker makes them
 
 
 def lane_of(space: Space = TINY, partitions: int = 4, shards: int = 1, name: str = "main") -> Lane:

@@ -1,0 +1,287 @@
+"""The tables of docs/performance.md, made from benchmarks/results: the page says what the files say.
+
+Between ``<!-- figures: NAME -->`` and ``<!-- end: NAME -->`` stands the table of ``results/NAME.json``.
+
+    python -m benchmarks.tables
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import RESULTS
+from freshlens import capacity
+
+PAGES = tuple(Path(__file__).parent.parent / "docs" / name for name in ("performance.md", "capacity.md"))
+_BLOCK = re.compile(r"<!-- figures: (\w+) -->\n(.*?)<!-- end: \1 -->", re.DOTALL)
+_NOT_YET = "Not measured yet.\n"
+
+
+def filled(page: str) -> str:
+    """The page with every table as the results say it now."""
+    return _BLOCK.sub(lambda found: f"<!-- figures: {found[1]} -->\n{table_of(found[1])}<!-- end: {found[1]} -->", page)
+
+
+def table_of(name: str) -> str:
+    """The table of one benchmark in Markdown, and below it the machine and the day."""
+    if name in COMPUTED:
+        return f"\n{COMPUTED[name]()}\n"
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return _NOT_YET
+    report = json.loads(path.read_text())
+    machine = report["machine"]
+    seen = f"{report['measured_at']}, {machine['cores']} cores of {machine['processor']}, Python {machine['python']}"
+    figures = RENDERED.get(name, any_figures)(report["figures"])
+    return f"\n{figures}\n[{name}.json](../benchmarks/results/{name}.json): {seen}.\n\n"
+
+
+def grid(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def cell(value: Any) -> str:
+    """A value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        if value == int(value) and abs(value) < 1e15:
+            return str(int(value))
+        return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def any_figures(figures: dict[str, Any]) -> str:
+    """Every figure with its path, for results without a table of their own."""
+    return grid(("figure", "value"), _leaves(figures, ""))
+
+
+def _leaves(value: Any, path: str) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{path} {name}".strip())
+    elif not isinstance(value, list):
+        yield path, value
+
+
+def clustered_vectors(figures: dict[str, Any]) -> str:
+    curve = figures["recall@10_at_nprobe"]
+    return grid(("lists probed of 512", *curve), [("recall@10", *(f"{value:.3f}" for value in curve.values()))])
+
+
+def node_search(figures: dict[str, Any]) -> str:
+    titles = {
+        "ours": "a node",
+        "raw": "the raw calls, FAISS re-scoring",
+        "raw_numpy": "the raw calls, NumPy re-scoring",
+    }
+    rows = []
+    for name, of in figures.items():
+        for kind, title in titles.items():
+            part = of["unfiltered"][kind]
+            rows.append((name, title, recall(part), part["median_us"] / 1000))
+        ratios = (of["unfiltered"][f"ours_to_{kind}"] for kind in ("raw", "raw_numpy"))
+        rows.append((name, "ours / raw", "", " and ".join(f"{ratio:.2f} ×" for ratio in ratios)))
+    return (
+        grid(("vectors", "", "recall@10", "median, ms"), rows) + "\n" + "\n".join(map(_lists, figures.items())) + "\n"
+    )
+
+
+def _lists(entry: tuple[str, dict[str, Any]]) -> str:
+    name, of = entry
+    index, view = of["index"], of["view_us"]
+    probed = f"{index['nprobe']} of {index['nlist']:,} lists probed, {index['rescored']} re-scored"
+    first = f"{view['unfiltered']:.0f} µs more, {view['filtered']:.0f} µs with a filter"
+    behind = ", ".join(of["delta"])
+    return f"- {name}: {probed}; behind the generation {behind}. The first search of a new view pays {first}."
+
+
+def probes(figures: dict[str, Any]) -> str:
+    rows: list[tuple[Any, ...]] = []
+    counts: list[str] = []
+    for name, of in figures.items():
+        for kind, curves in of["recall@10"].items():
+            for rescored, curve in curves.items():
+                counts = list(curve)
+                rows.append((name, kind, int(rescored), *curve.values()))
+    chosen = [
+        f"- {name}: the build chose {of['chosen']['nprobe']} of {of['lists']:,} lists and to re-score "
+        f"{of['chosen']['rescored']}."
+        for name, of in figures.items()
+    ]
+    return grid(("vectors", "queries", "re-scored", *counts), rows) + "\n" + "\n".join(chosen) + "\n"
+
+
+def blocks(figures: dict[str, Any]) -> str:
+    rows: list[tuple[Any, ...]] = []
+    for name, of in figures.items():
+        for size, block in of.items():
+            rows.append((name, int(size), "exact", "", 1.0, block["exact_us"]))
+            for graph in block["graphs"]:
+                kind = f"M {graph['m']}, ef_construction {graph['ef_construction']}, ef {graph['ef']}"
+                rows.append((name, int(size), kind, graph["build_s"], recall(graph), graph["us"]))
+    return grid(("vectors", "rows", "searched", "build, s", "recall@10", "µs"), rows)
+
+
+def streaming_updates(figures: dict[str, Any]) -> str:
+    rows = []
+    for name, of in figures.items():
+        for what in ("quiet", "streaming"):
+            part = of[what]
+            rows.append((name, f"search, {what}", recall(part), part["p50_ms"], part["p99_ms"]))
+        if raw := of["raw_faiss"]:
+            rows.append((name, "raw FAISS on the generation alone", "", raw["p50_ms"], raw["p99_ms"]))
+        seen = of["readable_to_visible"]
+        rows.append((name, "record readable → visible", "", seen["p50_ms"], seen["p99_ms"]))
+        rows.append((name, "p99 streaming / quiet", "", "", f"{of['p99_streaming_to_quiet']:.2f} ×"))
+    return grid(("vectors", "", "recall@10", "p50, ms", "p99, ms"), rows)
+
+
+def memory(figures: dict[str, Any]) -> str:
+    titles = {"ours": "a node", "faiss": "the same FAISS index alone", "hnswlib": "an hnswlib graph of all rows"}
+    rows = []
+    for name, of in figures.items():
+        for kind, title in titles.items():
+            part = of[kind]
+            rows.append((name, title, recall(part), part["p50_ms"], part["anonymous_bytes_per_row"]))
+        rows.append((name, "hnswlib / ours", "", "", f"{of['hnswlib_to_ours']} ×"))
+    return grid(("vectors", "", "recall@10", "p50, ms", "anonymous bytes per row"), rows)
+
+
+def compaction(figures: dict[str, Any]) -> str:
+    rows = []
+    for name, of in figures.items():
+        made, alone = of["compaction"], of["faiss_train_and_add"]
+        quiet, beside = cell(of["quiet"]["p99_ms"]), cell(of["beside_a_compaction"]["p99_ms"])
+        in_faiss = f"{alone['train_s']} + {alone['add_s']} ({alone['rows_per_s']:,})"
+        rows += [
+            (name, "search p99, quiet → beside a compaction, ms", f"{quiet} → {beside}"),
+            (name, "inflation of p99", f"{of['p99_beside_to_quiet']} ×"),
+            (name, "recall@10 meanwhile", recall(of["beside_a_compaction"])),
+            (name, "short or failed answers", of["short_or_failed_answers"]),
+            (name, "peak memory of the compactor, MiB", made["peak_mib"]),
+            (name, "resident memory of the node, MiB", of["serving_resident_mib"]),
+            (name, "the compaction, s (rows/s)", f"{made['seconds']} ({made['rows_per_s']:,})"),
+            (name, "FAISS training + adding alone, s (rows/s)", in_faiss),
+        ]
+    return grid(("vectors", "", ""), rows)
+
+
+def restart(figures: dict[str, Any]) -> str:
+    rows = [
+        (name, int(delta), part["imports_s"], part["restore_s"], part["start_to_serving_s"], recall(part))
+        for name, of in figures.items()
+        for delta, part in of["by_delta_rows"].items()
+    ]
+    return grid(
+        ("vectors", "rows behind the generation", "imports, s", "restore, s", "start → SERVING, s", "recall@10"), rows
+    )
+
+
+def runbook(figures: dict[str, Any]) -> str:
+    names = {
+        "live": "live products", "steps": "steps", "turned_over": "products replaced", "compactions": "compactions",
+        "recall@10_min": "least recall@10 of a step", "recall@10_mean": "mean recall@10",
+        "p99_ms_max": "greatest p99 of a step, ms",
+    }  # fmt: skip
+    return grid(("", ""), [(title, figures[name]) for name, title in names.items()])
+
+
+def filters(figures: dict[str, Any]) -> str:
+    rows = []
+    for name, of in figures.items():
+        for place, title in (("main_only", "generation alone"), ("full_delta", "full delta")):
+            for row in of[place]:
+                passing = sum(row["passing_rows"].values())
+                shares = (f"{row['share'] * 100:g} %", row["kind"], title)
+                rows.append((name, *shares, passing, recall(row), row["mean_ms"], row["p99_ms"], row.get("cost", 1)))
+    return grid(("vectors", "pass", "filter", "on", "rows", "recall@10", "mean, ms", "p99, ms", "× unfiltered"), rows)
+
+
+def ablation(figures: dict[str, Any]) -> str:
+    rows = [
+        (row["dim"], row["code"], row["bytes_per_row"], row["build_s"], recall(row["codes_alone"]),
+         row["codes_alone"]["mean_ms"], recall(row["rescored"]), row["rescored"]["mean_ms"])
+        for row in figures["table"]
+    ]  # fmt: skip
+    return grid(
+        ("dim", "code", "bytes of code", "build, s", "recall@10, codes alone", "ms", "recall@10, 100 re-scored", "ms"),
+        rows,
+    )
+
+
+def growth(figures: dict[str, Any]) -> str:
+    rows = [
+        (step["rows"], step["index"]["nprobe"], step["index"]["nlist"], recall(step), step["mean_ms"], step["p99_ms"],
+         step["raw_faiss"]["mean_ms"] if step["raw_faiss"] else "", step["anonymous_bytes_per_row"],
+         step["file_bytes_per_row"], step["compaction_s"], step["open_s"])
+        for step in figures["steps"]
+    ]  # fmt: skip
+    head = ("rows", "nprobe", "of lists", "recall@10", "mean, ms", "p99, ms", "raw FAISS, ms", "anonymous bytes/row",
+            "file bytes/row", "compaction, s", "open, s")  # fmt: skip
+    lines = [
+        f"- {name}: {cell(fit['at_0'])} + {cell(fit['per_million_rows'])} per million rows"
+        for name, fit in figures["fitted"].items()
+        if fit
+    ]
+    return grid(head, rows) + "\nFitted lines:\n\n" + "\n".join(lines) + f"\n\nEnd: {figures['ended']}.\n"
+
+
+def freshness(figures: dict[str, Any]) -> str:
+    names = {"published_to_found": "published → found by its own photo", "deleted_to_gone": "deleted → gone"}
+    rows = [(title, figures[name]["p50_ms"], figures[name]["p99_ms"]) for name, title in names.items()]
+    return grid(("", "p50, ms", "p99, ms"), [*rows, ("recall@1", figures["recall@1"], "")])
+
+
+def own_vectors(figures: dict[str, Any]) -> str:
+    names = {"delta_only": "everything in the delta", "after_compaction": "after a compaction"}
+    rows = [
+        (title, recall(figures[name]), figures[name]["p50_ms"], figures[name]["p99_ms"])
+        for name, title in names.items()
+    ]
+    rows.append(("FAISS, exact, one thread", 1, figures["faiss_exact_one_thread_ms"], ""))
+    text = f"{figures['rows']:,} × {figures['dim']}: {figures['published_per_s']:,} published per second, "
+    text += f"compacted in {figures['compaction_s']} s.\n\n"
+    return text + grid(("vector query over HTTP", "recall@10", "p50, ms", "p99, ms"), rows)
+
+
+def limits() -> str:
+    """What stops a shard from growing, with and without the dimensions halved."""
+    figures = capacity.measured()
+    halves = {each.what: each.rows for each in capacity.limits(capacity.Ask(1e9, dim=256), figures)}
+    rows = [
+        (each.what, f"{each.rows / 1e6:,.1f}", f"{halves[each.what] / 1e6:,.1f}")
+        for each in capacity.limits(capacity.Ask(1e9, dim=512), figures)
+    ]
+    return grid(("what breaks", "million rows of 512 dimensions", "of 256 dimensions"), rows)
+
+
+def recall(part: dict[str, Any]) -> str:
+    return f"{part['recall@10']:.3f}"
+
+
+RENDERED: dict[str, Callable[[dict[str, Any]], str]] = {
+    each.__name__: each
+    for each in (
+        clustered_vectors, node_search, probes, blocks, streaming_updates, memory, compaction, restart, runbook,
+        filters, ablation, growth, freshness, own_vectors,
+    )
+}  # fmt: skip
+
+COMPUTED: dict[str, Callable[[], str]] = {"limits": limits}
+
+
+def main() -> None:
+    """Fill the tables of every page."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
