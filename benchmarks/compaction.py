@@ -27,6 +27,7 @@ from benchmarks.report import save, spread
 from benchmarks.streaming_updates import for_seconds
 from benchmarks.vectors import Half, VectorSet, load
 from index_nodes.compaction import compact_once
+from index_nodes.compactor import give_way
 from index_nodes.graph import InlineBuilder
 from index_nodes.ivf import subquantizers_of
 from index_nodes.view import IndexView
@@ -42,6 +43,7 @@ def compact(folder: Path, dim: int) -> None:
     trim()
     before = memory_of("Rss")
     began = time.perf_counter()
+    give_way()
     report = compact_once(log, FileStore(folder / "store"), lane, 0)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -52,12 +52,12 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for name in given.sets.split(","):
         vectors = load(name, given.rows, given.extra)
-        made = prepared(name, products_of(vectors), given.rows)
-        index = made.generation().index
+        generation = prepared(name, products_of(vectors), given.rows).generation()
+        index, rows = generation.index, generation.vectors  # in the order of the generation, by key
         assert isinstance(index, IvfIndex)
         rescoring = faiss.IndexRefine(index.index, index.exact.index)
-        kinds = {"held-out queries": vectors.queries[:_QUERIES], **sampled(vectors.rows)}
-        truths = {kind: exact(vectors.rows, queries) for kind, queries in kinds.items()}
+        kinds = {"held-out queries": vectors.queries[:_QUERIES], **sampled(rows)}
+        truths = {kind: exact(rows, queries) for kind, queries in kinds.items()}
         figures[name] = {
             "lists": index.facts.nlist,
             "chosen": {"nprobe": index.facts.nprobe, "rescored": index.facts.rescored},

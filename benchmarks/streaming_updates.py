@@ -26,7 +26,8 @@ from index_nodes.graph import ThreadBuilder
 from index_nodes.replica import Replica
 from index_nodes.view import IndexView
 
-_SAMPLED = 50
+_SAMPLED = 97
+"""One answer in so many is checked; a prime, so that every query has its turn."""
 _POLL_S = 0.05
 
 

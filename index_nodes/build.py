@@ -37,11 +37,18 @@ _ROWS_WRITTEN = 65_536
 
 @dataclass(frozen=True, slots=True)
 class BuiltProduct:
-    """One product on its way into a generation, with its rows in the view it comes from."""
+    """One product on its way into a generation, with its rows in the view it comes from.
+
+    The state is kept as bytes and decoded when asked for: as objects, all products at once take kilobytes each.
+    """
 
     raw_key: bytes
-    state: ProductState
+    raw_state: bytes
     rows: RowIds
+
+    @property
+    def state(self) -> ProductState:
+        return ProductState.from_bytes(self.raw_state)
 
     @property
     def key(self) -> ProductKey:
@@ -119,10 +126,16 @@ def _ordered(view: IndexView, horizon_ms: int) -> tuple[list[BuiltProduct], list
     kept: list[BuiltProduct] = []
     dropped: list[BuiltProduct] = []
     for slot in range(view.slots):
-        product = BuiltProduct(view.keys.raw(slot), view.state(slot), view.rows(slot))
-        is_old = product.state.is_tombstone and product.state.deleted_at_ms < horizon_ms
-        (dropped if is_old else kept).append(product)
+        product = BuiltProduct(view.keys.raw(slot), view.raw_state(slot), view.rows(slot))
+        (dropped if _is_forgotten(product, horizon_ms) else kept).append(product)
     return sorted(kept, key=lambda product: (not product.rows, product.raw_key)), dropped
+
+
+def _is_forgotten(product: BuiltProduct, horizon_ms: int) -> bool:
+    if product.rows:
+        return False
+    state = product.state
+    return state.is_tombstone and state.deleted_at_ms < horizon_ms
 
 
 def _digests(view: IndexView, layout: Layout, dropped: list[BuiltProduct]) -> dict[int, Digest]:
@@ -173,7 +186,7 @@ def _table(name: str, columns: dict[str, object]) -> pa.Table:
 def _products_table(products: list[BuiltProduct]) -> pa.Table:
     columns: dict[str, object] = {
         "key": [product.raw_key for product in products],
-        "state": [product.state.to_bytes() for product in products],
+        "state": [product.raw_state for product in products],
         "content_version": [product.state.content_version for product in products],
         "visible": [int(product.state.is_visible) for product in products],
         "group": [group_id(product.raw_key, product.state) for product in products],
@@ -219,10 +232,11 @@ def _fields_table(products: list[BuiltProduct], kinds: dict[str, dict[str, Kind]
     kinds = {tenant: dict(of_tenant) for tenant, of_tenant in kinds.items()}
     pairs: dict[tuple[str, str], _FieldPairs] = {}
     for slot, product in enumerate(products):
-        if not product.state.is_visible:
+        state = product.state
+        if not state.is_visible:
             continue
         key = product.key
-        for name, value in field_values(key.product_id, product.state):
+        for name, value in field_values(key.product_id, state):
             kind = kind_of(value)
             # A kind is forgotten with the last value that had it; then the next kind takes the field.
             if kinds.setdefault(key.tenant, {}).setdefault(name, kind) is kind:

@@ -1,5 +1,6 @@
 """The compactor: one process that makes new generations on a schedule, and when the log behind one has grown."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,7 @@ from schemas.node_status import NodeStatus
 from topics.store import ObjectStore, open_store
 
 _log = structlog.get_logger()
+_NICENESS = 10
 _REJECTED_PAUSE_S = 600.0
 """After a rejected build or a full disk: the same would fail again, and building costs a core."""
 _COLLECT_S = 3600.0
@@ -76,12 +78,18 @@ def _last_due(at: str, now: datetime) -> datetime:
     return today if today <= now else today - timedelta(days=1)
 
 
+def give_way() -> None:
+    """Let searches have the cores first: what compacts has hours, and who searches has milliseconds."""
+    os.nice(_NICENESS)
+
+
 def run(settings: CompactorSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:
     """Compact every shard of the lane when it is due, until SIGTERM or SIGINT; a build in hand is dropped.
 
     Raises:
         StorageError, SettingsError: their docstrings say what the operator does.
     """
+    give_way()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -21,8 +21,8 @@ FLAT_ROWS_MAX = 4096
 """Up to here an exact scan costs no more than a search of lists, and needs no training."""
 RECALL_FLOOR = 0.95
 """A generation with less is rejected."""
-RECALL_AIM = 0.96
-"""Probes are chosen for this much on our own samples: a little more than is wanted of the queries to come."""
+RECALL_AIM = 0.975
+"""Probes are chosen for this much on our own samples, since the queries to come may be harder."""
 EXACT_ROWS_MAX = 4096
 """So few passing rows are compared one by one: it costs about twice an unfiltered search, and misses nothing."""
 ROWS_PER_LIST_MIN = 20
@@ -183,8 +183,11 @@ def _emptied(template: Any) -> Any:
 
 
 def lists_of(rows: int) -> int:
-    """The number of lists: about 16 sqrt(n), a power of two, with enough rows in each to train on."""
-    wanted = 16 * math.sqrt(rows)
+    """The number of lists: about 8 sqrt(n), a power of two, with enough rows in each to train on.
+
+    Twice as many are a little faster, and take a third more memory: FAISS fills lists up to 32 rows.
+    """
+    wanted = 8 * math.sqrt(rows)
     return 1 << max(4, min(round(math.log2(wanted)), int(math.log2(rows / ROWS_PER_LIST_MIN))))
 
 

@@ -83,6 +83,11 @@ class IndexView:
         entry = self.overlay.entry(slot)
         return self.generation.state(slot) if entry < 0 else self.overlay.overlay.states[entry]
 
+    def raw_state(self, slot: int) -> bytes:
+        """The state as MessagePack."""
+        entry = self.overlay.entry(slot)
+        return bytes(self.generation.raw_state(slot)) if entry < 0 else self.overlay.overlay.states[entry].to_bytes()
+
     def rows(self, slot: int) -> RowIds:
         """The live rows of the product, first view first: main rows, and from ``len(generation)`` on delta rows."""
         entry = self.overlay.entry(slot)

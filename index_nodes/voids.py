@@ -9,7 +9,6 @@ from schemas.lane import Lane
 from schemas.layout import LogId
 from topics.store import ObjectStore
 
-
 _NAMING = str.maketrans("+/", "-_", "=")
 """Topic ids are Base64; in the name of a folder they take the letters that RFC 4648 has for that."""
 
