@@ -12,16 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from index_nodes.arrays import Mask
-from index_nodes.exact import ExactRows
+from index_nodes.exact import TIE, ExactRows
 from index_nodes.passing import LocalRows, Nearest, Passing
+from index_nodes.samples import between
 from index_nodes.tail import Block
 from schemas.embeddings import Vector
 
 M = 32
 EF_CONSTRUCTION = 400
-EF_SEARCH = 96
-"""Chosen where what is new comes in tight clusters, which is hard for a graph: no search width makes up for one that
-does not hang together (docs/adr/0009)."""
+EF_SEARCH = (48, 96, 192, 384)
+"""Widths of a search, of which each graph gets the least that finds enough of its own rows: what comes in tight clusters
+needs several times the width of what does not (docs/adr/0009)."""
+RECALL_AIM = 0.98
+_QUERIES = 64
 DEAD_SHARE_MAX = 0.3
 """A graph with more dead rows than this is built again of those that live."""
 _EXACT_ROWS_MAX = 512
@@ -91,8 +94,25 @@ def build_graph(block: Segment, alive: Mask) -> Graph:
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(max_elements=len(labels), M=M, ef_construction=EF_CONSTRUCTION, random_seed=100)
     index.add_items(vectors, labels, num_threads=1)
-    index.set_ef(EF_SEARCH)
+    index.set_ef(EF_SEARCH[0])
+    if len(labels) > _EXACT_ROWS_MAX:
+        _widen(index, vectors, labels)
     return Graph(block.first_row, block.vectors, labels, index)
+
+
+def _widen(index: Any, vectors: Vector, labels: LocalRows) -> None:
+    """Let the graph search as widely as queries between its own rows need, at most as wide as there is."""
+    random = np.random.default_rng(1)
+    queries = between(vectors, _QUERIES, random)
+    tenth = np.partition(queries @ vectors.T, -10, axis=1)[:, -10, None]
+    for ef in EF_SEARCH:
+        index.set_ef(ef)
+        try:
+            _, distances = index.knn_query(queries, k=10, num_threads=1)
+        except RuntimeError:
+            continue  # fewer than ten can be reached so far
+        if np.mean(1.0 - distances >= tenth - TIE) >= RECALL_AIM:
+            return
 
 
 class GraphBuilder(Protocol):
