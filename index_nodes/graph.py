@@ -21,8 +21,8 @@ from schemas.embeddings import Vector
 M = 32
 EF_CONSTRUCTION = 400
 EF_SEARCH = (48, 96, 192, 384)
-"""Widths of a search, of which each graph gets the least that finds enough of its own rows: what comes in tight clusters
-needs several times the width of what does not (docs/adr/0009)."""
+"""Widths of a search, of which each graph gets the least that finds enough of its own rows: tight clusters need several
+times the width of what is spread (docs/adr/0009)."""
 RECALL_AIM = 0.98
 _QUERIES = 64
 DEAD_SHARE_MAX = 0.3
@@ -96,11 +96,11 @@ def build_graph(block: Segment, alive: Mask) -> Graph:
     index.add_items(vectors, labels, num_threads=1)
     index.set_ef(EF_SEARCH[0])
     if len(labels) > _EXACT_ROWS_MAX:
-        _widen(index, vectors, labels)
+        _widen(index, vectors)
     return Graph(block.first_row, block.vectors, labels, index)
 
 
-def _widen(index: Any, vectors: Vector, labels: LocalRows) -> None:
+def _widen(index: Any, vectors: Vector) -> None:
     """Let the graph search as widely as queries between its own rows need, at most as wide as there is."""
     random = np.random.default_rng(1)
     queries = between(vectors, _QUERIES, random)
