@@ -94,8 +94,8 @@ def write_generation(view: IndexView, layout: Layout, folder: Path, options: Bui
     with_rows = sum(bool(product.rows) for product in products)
     first = [product.rows[0] for product in products[:with_rows]]
     extra = [(slot, row) for slot, product in enumerate(products[:with_rows]) for row in product.rows[1:]]
-    rows = len(first) + len(extra)
-    vectors = _write_vectors(view, [*first, *(row for _, row in extra)], folder / VECTORS)
+    rows_of_view = np.asarray([*first, *(row for _, row in extra)], np.int64)
+    vectors = _write_vectors(view, rows_of_view, folder / VECTORS)
     write_table(_products_table(products), folder / PRODUCTS)
     write_table(_keys_table(products), folder / KEYS)
     write_table(_tenants_table(products, with_rows), folder / TENANTS)
@@ -103,12 +103,12 @@ def write_generation(view: IndexView, layout: Layout, folder: Path, options: Bui
     write_table(_fields_table(products, view.overlay.overlay.kinds), folder / FIELDS)
     return Built(
         slots=len(products),
-        rows=rows,
+        rows=len(rows_of_view),
         first_rows=with_rows,
         products=sum(product.state.is_visible for product in products),
         tombstones=sum(product.state.deleted is not None for product in products),
         dropped_tombstones=len(dropped),
-        index=_write_index(vectors, folder / INDEX, _template(view, options)),
+        index=_write_index(vectors, folder / INDEX, _template(view, options), _recent(view, rows_of_view)),
         digests={str(partition): str(digest) for partition, digest in _digests(view, layout, dropped).items()},
     )
 
@@ -145,13 +145,13 @@ def _digests(view: IndexView, layout: Layout, dropped: list[BuiltProduct]) -> di
     return digests
 
 
-def _write_vectors(view: IndexView, rows: list[int], path: Path) -> npt.NDArray[np.float16]:
+def _write_vectors(view: IndexView, rows: npt.NDArray[np.int64], path: Path) -> npt.NDArray[np.float16]:
     # Written and then mapped: where a disk is full a write is refused, while a writable mapping ends the process.
     with path.open("wb") as file:
         for start in range(0, len(rows), _ROWS_WRITTEN):
-            file.write(_vectors_of(view, np.asarray(rows[start : start + _ROWS_WRITTEN])).data)
+            file.write(_vectors_of(view, rows[start : start + _ROWS_WRITTEN]).data)
     dim = view.generation.vectors.shape[1]
-    return np.memmap(path, np.float16, "r", shape=(len(rows), dim)) if rows else np.empty((0, dim), np.float16)
+    return np.memmap(path, np.float16, "r", shape=(len(rows), dim)) if len(rows) else np.empty((0, dim), np.float16)
 
 
 def _vectors_of(view: IndexView, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
@@ -171,10 +171,21 @@ def _template(view: IndexView, options: BuildOptions) -> ivf.IvfIndex | None:
     return view.generation.index if options.retrain is None else None
 
 
-def _write_index(vectors: npt.NDArray[np.float16], path: Path, template: ivf.IvfIndex | None) -> IndexFacts:
+def _recent(view: IndexView, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    """Which of the written rows are not in the generation below; None where there is none."""
+    main = len(view.generation)
+    return np.flatnonzero(rows >= main) if main else None
+
+
+def _write_index(
+    vectors: npt.NDArray[np.float16],
+    path: Path,
+    template: ivf.IvfIndex | None,
+    recent: npt.NDArray[np.int64] | None,
+) -> IndexFacts:
     if len(vectors) <= ivf.FLAT_ROWS_MAX:
         return IndexFacts()
-    index, facts = ivf.build(vectors, template)
+    index, facts = ivf.build(vectors, template, recent)
     ivf.save(index, path)
     return facts
 

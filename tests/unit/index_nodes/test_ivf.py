@@ -14,11 +14,13 @@ from schemas.embeddings import Vector
 ROWS, DIM = 12_000, 32
 
 
-def clustered(seed: int, rows: int = ROWS) -> npt.NDArray[np.float16]:
-    """(rows, DIM) of unit norm around 150 centres, which are the same for every seed."""
-    centres = np.random.default_rng(99).standard_normal((150, DIM))
+CENTRES = np.random.default_rng(99).standard_normal((150, DIM))
+
+
+def clustered(seed: int, rows: int = ROWS, centres: npt.NDArray[np.float64] = CENTRES) -> npt.NDArray[np.float16]:
+    """(rows, DIM) of unit norm around centres."""
     random = np.random.default_rng(seed)
-    vectors = centres[random.integers(0, 150, rows)] + 0.8 * random.standard_normal((rows, DIM))
+    vectors = centres[random.integers(0, len(centres), rows)] + 0.8 * random.standard_normal((rows, DIM))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 
@@ -109,3 +111,16 @@ def test_a_bitmap_is_not_made_where_nearly_all_pass(made: ivf.IvfIndex) -> None:
 def _codebook(index: object) -> npt.NDArray[np.float32]:
     found: npt.NDArray[np.float32] = ivf.faiss.vector_to_array(index.pq.centroids)  # type: ignore[attr-defined]
     return found
+
+
+def test_what_is_new_and_unlike_the_rest_is_looked_for_as_widely_as_it_needs() -> None:
+    """A codebook of before the drift: the few lists near the new rows are full of them."""
+    season = np.random.default_rng(5).standard_normal((1, DIM))
+    season = season + 0.5 * np.random.default_rng(6).standard_normal((20, DIM))
+    rows = np.concatenate([clustered(1, 9000), clustered(2, 1500, season)])
+    before, facts = ivf.build(rows[:9000])
+    template = ivf.IvfIndex(before, facts, ExactRows(rows[:9000]))
+    _, blind = ivf.build(rows, template)
+    _, seeing = ivf.build(rows, template, np.arange(9000, 10_500))
+    assert seeing.recall_at_10 >= ivf.RECALL_AIM
+    assert (seeing.nprobe, seeing.rescored) > (blind.nprobe, blind.rescored)
