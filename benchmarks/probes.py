@@ -18,6 +18,7 @@ from benchmarks.products import products_of
 from benchmarks.report import save
 from benchmarks.vectors import Half, Numbers, Single, exact, load, recall
 from index_nodes.ivf import IvfIndex
+from index_nodes.samples import between
 
 _NPROBES = (6, 12, 24, 48, 96, 192)
 _RESCORED = (100, 400)
@@ -27,12 +28,11 @@ _QUERIES = 300
 def sampled(rows: Half) -> dict[str, Single]:
     """What a build could ask, each (q, dim) float32 of unit norm."""
     random = np.random.default_rng(5)
-    own, other = (rows[np.sort(random.choice(len(rows), _QUERIES, replace=False))] for _ in range(2))
-    own, other = own.astype(np.float32), random.permutation(other.astype(np.float32))
+    own = rows[np.sort(random.choice(len(rows), _QUERIES, replace=False))].astype(np.float32)
     noise = random.standard_normal(own.shape).astype(np.float32)
     noise *= 0.5 / np.linalg.norm(noise, axis=1, keepdims=True)
-    made = {"rows moved towards others": 0.6 * own + 0.4 * other, "rows with noise": own + noise}
-    return {name: queries / np.linalg.norm(queries, axis=1, keepdims=True) for name, queries in made.items()}
+    noisy = (own + noise) / np.linalg.norm(own + noise, axis=1, keepdims=True)
+    return {"rows moved towards others": between(rows, _QUERIES, random), "rows with noise": noisy}
 
 
 def curve(index: Any, rescored: int, queries: Single, truth: Numbers) -> dict[str, float]:

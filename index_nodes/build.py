@@ -195,14 +195,22 @@ def _table(name: str, columns: dict[str, object]) -> pa.Table:
 
 
 def _products_table(products: list[BuiltProduct]) -> pa.Table:
+    derived = [_derived(product) for product in products]
+    versions, visible, groups = zip(*derived, strict=True) if derived else ((), (), ())
     columns: dict[str, object] = {
         "key": [product.raw_key for product in products],
         "state": [product.raw_state for product in products],
-        "content_version": [product.state.content_version for product in products],
-        "visible": [int(product.state.is_visible) for product in products],
-        "group": [group_id(product.raw_key, product.state) for product in products],
+        "content_version": versions,
+        "visible": visible,
+        "group": groups,
     }
     return _table(PRODUCTS, columns)
+
+
+def _derived(product: BuiltProduct) -> tuple[int, int, bytes]:
+    """What searches ask of every product, out of its state: content version, whether it is visible, group."""
+    state = product.state
+    return state.content_version, int(state.is_visible), group_id(product.raw_key, state)
 
 
 def _keys_table(products: list[BuiltProduct]) -> pa.Table:

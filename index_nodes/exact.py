@@ -11,7 +11,8 @@ from schemas.embeddings import Vector
 
 TIE = 2e-6
 """Rounding of a single-precision score: equal vectors differ by less."""
-_SPARE = 6
+SPARE = 6
+"""Rows asked for beyond those wanted, so that ties with the last are usually among them."""
 _TIES_MAX = 1024
 """A picture that thousands share (a placeholder) must not make every search return all of them."""
 _GATHERED_SHARE = 1 / 16
@@ -50,7 +51,7 @@ class ExactRows:
 
     def _nearest(self, query: Vector, wanted: int, count: int, selector: Any) -> Nearest:
         parameters = None if selector is None else faiss.SearchParameters(sel=selector)
-        fetched = min(count, wanted + _SPARE)
+        fetched = min(count, wanted + SPARE)
         while True:
             if not fetched:
                 return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))

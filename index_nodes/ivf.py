@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.exact import TIE, ExactRows
+from index_nodes.exact import SPARE, TIE, ExactRows
 from index_nodes.manifest import IndexFacts
 from index_nodes.passing import LocalRows, Nearest, Passing, faiss
 from index_nodes.samples import between
@@ -28,7 +28,6 @@ EXACT_ROWS_MAX = 4096
 ROWS_PER_LIST_MIN = 20
 _WHOLE_SHARE = 0.8
 """Where more than this passes, the few that do not are dropped from what was found, and no bitmap is made."""
-_SPARE = 6
 _NEAREST_SEEN = 32
 """Passing rows expected among the nearest, by which a filter is told from one that excludes what is near."""
 _TRAINING_ROWS_PER_LIST, _TRAINING_ROUNDS = 24, 6
@@ -68,7 +67,7 @@ class IvfIndex:
         return self.exact.search(query, wanted, passing)
 
     def _nearest(self, query: Vector, wanted: int, share: float, selector: Any) -> Nearest:
-        fetched = wanted + _SPARE
+        fetched = wanted + SPARE
         rescored = max(self.facts.rescored, 2 * fetched)
         grown = rescored / self.facts.rescored / share
         nprobe = min(self.facts.nlist, math.ceil(self.facts.nprobe * math.sqrt(grown)))

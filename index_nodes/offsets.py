@@ -54,13 +54,15 @@ class Offsets:
 
     def covers(self, wanted: Mapping[int, int]) -> bool:
         """Whether all that is wanted of these partitions is applied; those of other shards are passed over."""
-        return all(
-            self.applied[partition] >= offset for partition, offset in wanted.items() if partition in self.applied
-        )
+        return _reach(self.applied, wanted)
 
     def masks(self, wanted: Mapping[int, int]) -> bool:
         """As :meth:`covers`, of what is masked."""
-        return all(self.masked[partition] >= offset for partition, offset in wanted.items() if partition in self.masked)
+        return _reach(self.masked, wanted)
+
+
+def _reach(positions: Positions, wanted: Mapping[int, int]) -> bool:
+    return all(positions[partition] >= offset for partition, offset in wanted.items() if partition in positions)
 
 
 def _moved(positions: Positions, to: Positions) -> dict[int, NextOffset]:

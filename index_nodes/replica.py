@@ -81,7 +81,8 @@ class Replica:
 
         The cap does not hold here: who takes over has to show what was shown.
         """
-        assert not self.is_skimming
+        if self.is_skimming:
+            self._end_skimming()
         while not (self.has_applied(self.readable(until)) or should_stop()):
             self._take(0.1, self.applier.apply)
 
@@ -106,13 +107,16 @@ class Replica:
 
     def _choose_mode(self) -> None:
         if self.is_skimming and self.applier.has_room:
-            self.is_skimming = False
-            self._read_from(self.view.offsets.applied)
-            _log.info("skim-mode-ends")
+            self._end_skimming()
         elif not self.is_skimming and self.applier.is_full:
             self.is_skimming = True
             _log.warning("skim-mode-begins", size=self.applier.size)
         self._metrics.gauge("freshlens_index_skimming", float(self.is_skimming))
+
+    def _end_skimming(self) -> None:
+        self.is_skimming = False
+        self._read_from(self.view.offsets.applied)
+        _log.info("skim-mode-ends")
 
     def _read_from(self, positions: Positions) -> None:
         self._reader.close()

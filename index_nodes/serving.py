@@ -178,10 +178,16 @@ class Serving:
             raise
 
     def _take_over(self, old: Replica, candidate: Replica, should_stop: Callable[[], bool]) -> bool:
-        """Let the candidate show at least what is shown, and put it in its place; nothing goes back in time."""
-        candidate.catch_up(old.view.offsets.applied, should_stop)
-        candidate.mask(old.view.offsets.masked, should_stop)
-        if should_stop():
+        """Let the candidate show at least what is shown, and put it in its place; nothing goes back in time.
+
+        What an operator gave up since the candidate was restored, the served one may have passed already.
+        """
+        candidate.retry_blocked()
+        shown = old.view.offsets
+        candidate.catch_up(shown.applied, should_stop)
+        candidate.mask(shown.masked, should_stop)
+        reached = candidate.view.offsets
+        if not (reached.covers(shown.applied) and reached.masks(shown.masked)):
             return False
         check_digests(old.view, candidate.view)
         self.replica, self._candidate = candidate, None

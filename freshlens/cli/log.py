@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from index_nodes.log import KafkaLog, check_positions
+from index_nodes.log import KafkaLog
 from index_nodes.voids import VoidMark, Voids
 from schemas import index_log
 from schemas.errors import LogRecordUnreadable
@@ -71,9 +71,7 @@ def _check_unreadable(log: KafkaLog, lane: Lane, partition: int, offset: int) ->
     bounds = log.bounds()
     if partition not in bounds.end or not bounds.begin[partition] <= offset < bounds.end[partition]:
         raise click.UsageError(f"index-log has no record at partition {partition}, offset {offset}")
-    position = {partition: NextOffset(offset)}
-    check_positions(bounds, bounds.log_id, position)
-    reader, deadline = log.reader(position), time.monotonic() + _READ_S
+    reader, deadline = log.reader({partition: NextOffset(offset)}), time.monotonic() + _READ_S
     try:
         while time.monotonic() < deadline:
             for entry in reader.read(0.5).entries:

@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from index_nodes.compaction import compact_once
-from index_nodes.graph import InlineBuilder
-from index_nodes.heads import head_numbers, newest_head, read_head
+from index_nodes.heads import head_numbers, read_head
 from index_nodes.inventory import read_inventory
 from index_nodes.log import KafkaLog
 from index_nodes.publication import roll_back
-from index_nodes.replica import restore
 from index_nodes.retention import RetentionPlan, collect
 from index_nodes.settings import RetentionPolicy
 from index_nodes.states import GenerationState
@@ -26,6 +24,7 @@ from schemas.errors import ManifestCorrupt
 from schemas.metrics import NullMetrics
 from tests.integration.test_node import LANE, Publisher
 from tests.unit.index_nodes import records
+from tests.unit.index_nodes.replicas import restored
 from topics.settings import KafkaSettings
 from topics.store import FileStore
 
@@ -121,15 +120,6 @@ def test_killed_in_the_middle_it_completes_and_the_rest_is_collected(
 
 
 def everything(log: KafkaLog, store: FileStore, products: int) -> None:
-    replica = restore(
-        newest_head(store, LANE, 0),
-        log.bounds().end,
-        log=log,
-        store=store,
-        lane=LANE,
-        shard=0,
-        builder=InlineBuilder(),
-        metrics=NullMetrics(),
-    )
+    replica = restored(log, store, LANE)
     assert replica.view.products == products
     replica.close()

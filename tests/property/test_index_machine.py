@@ -13,10 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from index_nodes.applier import ROWS_MAX
 from index_nodes.compaction import compact_once
-from index_nodes.graph import InlineBuilder
-from index_nodes.heads import head_numbers, newest_head
+from index_nodes.heads import head_numbers
 from index_nodes.publication import roll_back
-from index_nodes.replica import Replica, restore
+from index_nodes.replica import Replica
 from index_nodes.retention import collect
 from index_nodes.search import search
 from index_nodes.settings import RetentionPolicy
@@ -31,6 +30,7 @@ from tests.property.index_oracle import Oracle
 from tests.simulation.life import Crash, Life, Undisturbed
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
+from tests.unit.index_nodes.replicas import restored
 from topics.store import FileStore
 
 LANE = records.lane_of(partitions=2)
@@ -69,18 +69,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def restored(self, rows_max: int = ROWS_MAX) -> Replica:
         """As at a start, a swap and a rollback: the newest head, and the log up to its end."""
-        return restore(
-            newest_head(self.store, LANE, 0),
-            self.log.bounds().end,
-            log=self.log,
-            store=self.store,
-            lane=LANE,
-            shard=0,
-            builder=InlineBuilder(),
-            metrics=NullMetrics(),
-            block_rows=BLOCK_ROWS,
-            rows_max=rows_max,
-        )
+        return restored(self.log, self.store, LANE, block_rows=BLOCK_ROWS, rows_max=rows_max)
 
     def write(self, record: IndexLogRecord) -> None:
         self.log.append(record)

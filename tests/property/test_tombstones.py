@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from index_nodes.compaction import compact_once
-from index_nodes.graph import InlineBuilder
 from index_nodes.heads import newest_head
-from index_nodes.replica import Replica, restore
+from index_nodes.replica import Replica
 from index_nodes.settings import BuildPolicy
 from schemas.clock import ManualClock
 from schemas.index_log import IndexLogRecord
-from schemas.metrics import NullMetrics
 from tests.unit.index_nodes import records
+from tests.unit.index_nodes.replicas import restored
 from topics.store import FileStore
 
 DAY_MS = 86_400_000
@@ -53,16 +52,7 @@ class World:
         )
 
     def replica(self) -> Replica:
-        return restore(
-            newest_head(self.store, LANE, 0),
-            self.log.bounds().end,
-            log=self.log,
-            store=self.store,
-            lane=LANE,
-            shard=0,
-            builder=InlineBuilder(),
-            metrics=NullMetrics(),
-        )
+        return restored(self.log, self.store, LANE)
 
 
 @settings(max_examples=80, deadline=None)

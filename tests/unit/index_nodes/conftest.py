@@ -8,9 +8,8 @@ import pytest
 
 from index_nodes.applier import ROWS_MAX
 from index_nodes.compaction import CompactionReport, compact_once
-from index_nodes.graph import InlineBuilder
-from index_nodes.heads import Head, newest_head
-from index_nodes.replica import Replica, restore
+from index_nodes.heads import Head
+from index_nodes.replica import Replica
 from index_nodes.search import Found, search
 from index_nodes.view import IndexView
 from schemas.embeddings import Vector
@@ -19,6 +18,7 @@ from schemas.index_log import IndexLogRecord
 from schemas.lane import Lane
 from schemas.metrics import RecordingMetrics
 from tests.unit.index_nodes import records
+from tests.unit.index_nodes.replicas import restored
 from topics.store import FileStore, ObjectStore
 
 
@@ -52,14 +52,11 @@ class Index:
 
     def restored(self, head: Head | None = None) -> Replica:
         """A replica of the head, or of the newest."""
-        return restore(
-            head or newest_head(self.store, self.lane, 0),
-            self.log.bounds().end,
-            log=self.log,
-            store=self.store,
-            lane=self.lane,
-            shard=0,
-            builder=InlineBuilder(),
+        return restored(
+            self.log,
+            self.store,
+            self.lane,
+            head=head,
             metrics=self.metrics,
             block_rows=self._block_rows,
             rows_max=self._rows_max,
