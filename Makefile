@@ -24,8 +24,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): some minutes the first time, most of it the download of torch"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv -c constraints.txt
-	@$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[server,s3,dev]' \
-		|| { echo "uv could not install, trying pip"; $(BIN)/pip install -c constraints.txt -e '.[server,s3,dev]'; }
+	@$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[server,s3,backfill,ltr,dev]' \
+		|| { echo "uv could not install, trying pip"; $(BIN)/pip install -c constraints.txt -e '.[server,s3,backfill,ltr,dev]'; }
 	@echo "compiling what the first start imports"
 	@$(BIN)/python -c 'import freshlens.demo, index_nodes.node, open_clip, query_api.serve, streams.worker'
 	@touch $@

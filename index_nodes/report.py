@@ -1,8 +1,9 @@
 """What people read after a compaction: one JSON document, and the same as a page that needs nothing but itself."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib import resources
+from pathlib import PurePosixPath
 from string import Template
 
 import msgspec
@@ -40,8 +41,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def report_keys(lane: Lane, shard: int, name: int | str) -> tuple[str, str]:
     """Where the JSON and the HTML of a head (by its number), or of a rejected build (by its name), are in the store."""
     stem = f"{name:012d}" if isinstance(name, int) else name
-    folder = f"reports/{lane.layout.layout_id}/{lane.name}/{shard}"
+    folder = _folder(lane, shard)
     return f"{folder}/{stem}.json", f"{folder}/{stem}.html"
+
+
+def delete_old_reports(store: ObjectStore, lane: Lane, shard: int, oldest_seq: int, rejected: Container[str]) -> None:
+    """Remove the reports of heads before ``oldest_seq``, and of builds whose rejection is not in ``rejected``."""
+    for key in store.list(_folder(lane, shard)):
+        name = PurePosixPath(key).stem
+        is_kept = int(name) >= oldest_seq if name.isdecimal() else name in rejected
+        if not is_kept:
+            store.delete(key)
+
+
+def _folder(lane: Lane, shard: int) -> str:
+    return f"reports/{lane.layout.layout_id}/{lane.name}/{shard}"
 
 
 def save_report(store: ObjectStore, lane: Lane, report: Report) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import structlog
 from index_nodes.heads import Head, head_key, rejection_key
 from index_nodes.inventory import Inventory, Sibling, delete_build, made_at_us, read_inventory
 from index_nodes.log import IndexLog
+from index_nodes.report import delete_old_reports
 from index_nodes.settings import RetentionPolicy
 from schemas.clock import Clock
 from schemas.lane import Lane
@@ -119,6 +120,8 @@ def collect(
         metrics.count("freshlens_builds_deleted_total")
     for build in plan.delete_rejections:
         store.delete(rejection_key(lane, shard, build))
+    rejected = inventory.rejections.keys() - set(plan.delete_rejections)
+    delete_old_reports(store, lane, shard, inventory.newest_seq - policy.reports + 1, rejected)
     below = {partition: offset for partition, offset in plan.truncate_below.items() if offset > bounds.begin[partition]}
     if below:
         log.truncate(below)

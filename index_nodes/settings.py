@@ -97,6 +97,8 @@ class RetentionPolicy:
     """A build without a head goes after this: nobody may be at work on it any more."""
     reported_us: int = 3_600_000_000
     """A head that a node reported within this time stays."""
+    reports: int = 100
+    """Reports of so many heads stay: they are small, and outlive what they tell of so that trends can be read."""
     truncates: bool = True
     """Whether records of index-log that no kept generation needs are deleted."""
 

@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from freshlens.cli.audit import record
 from index_nodes import changes, compaction, heads, inventory, manifest, publication
 from index_nodes import report as reports
 from index_nodes.log import KafkaLog
@@ -162,6 +163,7 @@ def rollback_command(context: "Context", seq: int, shard: int, wait: bool) -> No
     """
     lane, store = context.lane(), context.store()
     head = publication.roll_back(KafkaLog(context.kafka()), store, lane, shard, seq)
+    record(context, "generation-rolled-back", f"shard {shard}", head=head.seq, to=seq, build=head.build)
     click.echo(f"shard {shard}: head {head.seq} is the build of head {seq}")
     if wait:
         _wait_until_served(context, {shard: head.seq})
@@ -182,6 +184,7 @@ def accept_command(context: "Context", build: str, shard: int, reason: str, wait
     """
     lane, store = context.lane(), context.store()
     head = publication.accept(KafkaLog(context.kafka()), store, lane, shard, build, reason)
+    record(context, "generation-accepted", f"shard {shard}", head=head.seq, build=head.build, reason=reason)
     click.echo(f"shard {shard}: head {head.seq} is build {head.build}")
     if wait:
         _wait_until_served(context, {shard: head.seq})

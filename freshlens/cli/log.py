@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from freshlens.cli.audit import record
 from index_nodes.log import KafkaLog
 from index_nodes.voids import VoidMark, Voids
 from schemas import index_log
@@ -48,6 +49,7 @@ def void_command(context: "Context", partition: int, offset: int, reason: str) -
     _check_unreadable(log, lane, partition, offset)
     mark = VoidMark(partition, offset, reason, time.time_ns() // 1000)
     is_new = Voids(context.store(), lane, log.log_id()).add(mark)
+    record(context, "log-record-voided", f"index-log {partition}@{offset}", reason=reason)
     click.echo(f"index-log {partition} at {offset} is void" if is_new else "it was void before")
 
 

@@ -11,6 +11,7 @@ from index_nodes.heads import Head, Rejection, head_numbers, newest_head, reject
 from index_nodes.inventory import Inventory, Sibling, build_name, read_inventory
 from index_nodes.manifest import MANIFEST, build_key
 from index_nodes.publication import roll_back
+from index_nodes.report import report_keys
 from index_nodes.retention import collect, plan_retention, served_heads
 from index_nodes.settings import RetentionPolicy
 from schemas.clock import ManualClock
@@ -183,9 +184,9 @@ class Kept:
         compact_once(self.index.log, self.index.store, LANE, 0, clock=self.clock)
         self.clock.advance(86_400 * 2)
 
-    def collect(self, *statuses: NodeStatus, store: ObjectStore | None = None):
+    def collect(self, *statuses: NodeStatus, store: ObjectStore | None = None, policy: RetentionPolicy = POLICY):
         store = store or self.index.store
-        return collect(self.index.log, store, LANE, 0, statuses, POLICY, self.metrics, self.clock)
+        return collect(self.index.log, store, LANE, 0, statuses, policy, self.metrics, self.clock)
 
     @property
     def heads(self) -> list[int]:
@@ -222,6 +223,17 @@ def test_the_past_goes_in_two_rounds(kept: Kept) -> None:
     again = kept.collect()
     assert (again.delete_heads, again.delete_builds) == ((), ())
     kept.check()
+
+
+def test_reports_outlive_their_heads_but_not_for_ever(kept: Kept) -> None:
+    for number in range(4):
+        kept.compact(f"p{number}")
+    rejected = report_keys(LANE, 0, "20261120T030000-0123456789ab")
+    for key in rejected:
+        kept.index.store.put(key, b"of a rejection that is settled")
+    kept.collect(policy=replace(POLICY, reports=3))
+    kept_reports = {key for seq in (2, 3, 4) for key in report_keys(LANE, 0, seq)}
+    assert set(kept.index.store.list("reports")) == kept_reports
 
 
 def test_a_rollback_to_what_is_gone_or_below_the_log_is_refused(kept: Kept) -> None:
