@@ -23,8 +23,8 @@ class Strength:
     cover: float
 
 
-PHOTO = Strength(scale_min=0.55, scale_max=1.1, angle=0.2, perspective=0.1, light=0.3, cover=0.4)
-WORN = Strength(scale_min=0.75, scale_max=1.15, angle=0.2, perspective=0.08, light=0.3, cover=0.25)
+PHOTO = Strength(scale_min=0.45, scale_max=1.1, angle=0.25, perspective=0.12, light=0.35, cover=0.4)
+WORN = Strength(scale_min=0.65, scale_max=1.15, angle=0.2, perspective=0.1, light=0.4, cover=0.35)
 STUDIO = Strength(scale_min=0.7, scale_max=1.3, angle=0.12, perspective=0.06, light=0.2, cover=0.2)
 DRAWN = Strength(scale_min=0.85, scale_max=1.1, angle=0.06, perspective=0.03, light=0.08, cover=0.1)
 

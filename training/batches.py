@@ -19,22 +19,27 @@ from training.texts import clothing_text, drawn_text, grocery_text
 class Sizes:
     """Pictures per batch, by source. Drawn products count twice: studio picture and phone photo."""
 
-    photos: int = 72
+    photos: int = 64
     staged: int = 8
-    studio: int = 20
-    clothing: int = 40
-    drawn: int = 32
+    studio: int = 16
+    clothing: int = 64
+    drawn: int = 40
     drawn_categories: int = 4
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures in the order grocery, clothing, drawn studio, drawn phone; `belongs` pairs them with texts."""
+    """Pictures in the order grocery photos, grocery studio, clothing, drawn studio, drawn phone.
+
+    `drawn` numbers the drawn products, `belongs` pairs pictures with texts.
+    """
 
     images: Tensor
-    grocery_labels: Tensor
+    photo_labels: Tensor
+    studio_labels: Tensor
     clothing_labels: Tensor
-    drawn: int
+    drawn: Tensor
+    drawn_kinds: Tensor
     texts: list[str]
     belongs: Tensor
 
@@ -48,8 +53,8 @@ class Batches:
         self._sizes = Sizes()
         self.rng = np.random.default_rng(seed)
         self.torch_rng = torch.Generator().manual_seed(seed)
-        kinds = [item.number % len(CATEGORIES) for item in drawn.products]
-        self._by_kind = [np.flatnonzero(np.array(kinds) == kind) for kind in range(len(CATEGORIES))]
+        self._kinds = np.array([item.number % len(CATEGORIES) for item in drawn.products])
+        self._by_kind = [np.flatnonzero(self._kinds == kind) for kind in range(len(CATEGORIES))]
         self._photos_by_class = _by_class(grocery.train, power=0.5)
         self._clothes_by_class = _by_class(clothing.train, power=0.5)
 
@@ -67,8 +72,11 @@ class Batches:
             self._augmented(shots, DRAWN),
         ])  # fmt: skip
         texts, belongs = self._texts(grocery_labels, clothing_labels, shown)
-        labels = torch.from_numpy(grocery_labels), torch.from_numpy(clothing_labels)
-        return Batch(images.contiguous(memory_format=torch.channels_last), *labels, len(shown), texts, belongs)
+        in_shops = self._sizes.photos + self._sizes.staged
+        labels = (grocery_labels[:in_shops], grocery_labels[in_shops:], clothing_labels, shown, self._kinds[shown])
+        return Batch(
+            images.contiguous(memory_format=torch.channels_last), *map(torch.from_numpy, labels), texts, belongs
+        )
 
     def _grocery_part(self) -> tuple[Tensor, NDArray[np.int64]]:
         grocery, sizes = self._grocery, self._sizes

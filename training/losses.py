@@ -25,11 +25,42 @@ class Prototypes(nn.Module):
         return fn.cross_entropy(logits, labels, label_smoothing=0.1)
 
 
-def view_loss(first: Tensor, second: Tensor, scale: float = 16.0) -> Tensor:
-    """InfoNCE both ways: row i of either side belongs to row i of the other."""
-    logits = scale * first @ second.T
-    target = torch.arange(len(first))
-    return (fn.cross_entropy(logits, target) + fn.cross_entropy(logits.T, target)) / 2
+class Memory:
+    """The newest embeddings of one kind of picture, and whose they are: wrong answers beyond those of one batch.
+
+    They were made by a slightly older model, which does no harm (cross-batch memory, Wang et al. 2020).
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        self._size = size
+        self.points, self.owners = torch.empty(0, width), torch.empty(0, dtype=torch.int64)
+
+    def keep(self, embeddings: Tensor, owners: Tensor) -> None:
+        """Add a batch; the oldest go."""
+        self.points = torch.cat([embeddings.detach(), self.points])[: self._size]
+        self.owners = torch.cat([owners, self.owners])[: self._size]
+
+
+def view_loss(first: Tensor, second: Tensor, owners: Tensor, others: Memory, scale: float = 20.0) -> Tensor:
+    """InfoNCE: row i of `first` belongs to row i of `second`, and to none of `others` but its own product's."""
+    remembered = scale * first @ others.points.T
+    remembered = remembered.masked_fill(owners[:, None] == others.owners[None, :], -torch.inf)
+    logits = torch.cat([scale * first @ second.T, remembered], dim=1)
+    return fn.cross_entropy(logits, torch.arange(len(first)))
+
+
+def found_loss(photos: Tensor, labels: Tensor, studio: Memory, crowd: Memory, scale: float = 20.0) -> Tensor:
+    """Each photo's nearest picture in a shop should be a studio picture of its product: what searches will ask.
+
+    Args:
+        labels: products of the photos. Photos whose product `studio` does not hold yet are passed over.
+        crowd: pictures that are right for none of them.
+    """
+    belongs = labels[:, None] == studio.owners[None, :]
+    asked = belongs.any(1)
+    logits = scale * photos[asked] @ torch.cat([studio.points, crowd.points]).T
+    right = torch.cat([belongs[asked], torch.zeros(int(asked.sum()), len(crowd.points), dtype=torch.bool)], dim=1)
+    return _several(logits, right) if len(logits) else photos.sum() * 0.0
 
 
 def text_loss(images: Tensor, texts: Tensor, belongs: Tensor, scale: Tensor) -> Tensor:

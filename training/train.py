@@ -19,17 +19,21 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as fn
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from freshlens.catalogue import CATEGORIES
 from training.augment import plain
-from training.batches import Batches
+from training.batches import Batch, Batches
 from training.evaluate import quick_figures
-from training.losses import Prototypes, spread, text_loss, view_loss
+from training.losses import Memory, Prototypes, found_loss, spread, text_loss, view_loss
 from training.pack import Clothing, Drawn, Grocery, draw_products, load_clothing, load_grocery
 
 CONFIG = Path(__file__).parent
 DRAWN_SEED = 1001
 SERVED_PIXELS = 128
+WIDTH = 256
+_SAVED = ("model", "classes", "average", "optimiser")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Settings:
     drawn_products: int = 6_000
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    average_decay: float = 0.995
+    average_decay: float = 0.998
     seed: int = 1
     threads: int = 1
     look_every_steps: int = 50
@@ -55,7 +59,10 @@ class Run:
         self.settings = settings
         self.model = open_clip.create_model(f"local-dir:{CONFIG}", load_weights=False)
         self.model = self.model.to(memory_format=torch.channels_last)
-        self.groceries, self.clothes = Prototypes(classes, 256), Prototypes(categories, 256)
+        self.classes = Prototypes(classes + categories + len(CATEGORIES), WIDTH)
+        self._first_category, self._first_kind = classes, classes + categories
+        self.studio, self.crowd = Memory(4 * classes, WIDTH), Memory(2_048, WIDTH)
+        self.drawn_studio, self.drawn_phone = Memory(2_048, WIDTH), Memory(2_048, WIDTH)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.model,
             multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average_decay),
@@ -67,7 +74,7 @@ class Run:
         self.curves: list[dict[str, float]] = []
 
     def _groups(self) -> list[dict[str, Any]]:
-        modules = nn.ModuleList([self.model, self.groceries, self.clothes])
+        modules = nn.ModuleList([self.model, self.classes])
         decayed: list[nn.Parameter] = []
         free: list[nn.Parameter] = []
         for name, parameter in modules.named_parameters():
@@ -77,16 +84,20 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs."""
-        parts = {
-            name: getattr(self, name).state_dict() for name in ("model", "groceries", "clothes", "average", "optimiser")
-        }
+        parts = {name: getattr(self, name).state_dict() for name in _SAVED}
         return {**parts, "step": self.step, "curves": self.curves, "settings": asdict(self.settings)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where a saved run stopped."""
-        for name in ("model", "groceries", "clothes", "average", "optimiser"):
+        """Continue where a saved run stopped; memories fill again within a hundred steps."""
+        for name in _SAVED:
             getattr(self, name).load_state_dict(state[name])
         self.step, self.curves = state["step"], state["curves"]
+
+    def begin_with(self, folder: Path) -> None:
+        """Take the weights of a trained model rather than random ones."""
+        weights = load_file(folder / "open_clip_model.safetensors")
+        self.model.load_state_dict(weights)
+        self.average.module.load_state_dict(weights)
 
     def learn(self, batches: Batches) -> dict[str, float]:
         """One step; returns the losses."""
@@ -97,15 +108,9 @@ class Run:
             images = self.model.encode_image(batch.images)
             texts = self.model.encode_text(self.tokenizer(batch.texts))
         images, texts = fn.normalize(images.float(), dim=-1), fn.normalize(texts.float(), dim=-1)
-        grocery, clothing, studio, phone = images.split(
-            [len(batch.grocery_labels), len(batch.clothing_labels), batch.drawn, batch.drawn]
-        )
-        scale = self.model.logit_scale.exp().clamp(max=50)
         losses: dict[str, Tensor] = {
-            "grocery": self.groceries(grocery, batch.grocery_labels),
-            "clothing": self.clothes(clothing, batch.clothing_labels),
-            "views": 0.6 * view_loss(studio, phone),
-            "texts": 0.4 * text_loss(images, texts, batch.belongs, scale),
+            **self._picture_losses(images, batch),
+            "texts": 0.4 * text_loss(images, texts, batch.belongs, self.model.logit_scale.exp().clamp(max=50)),
         }
         self.optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
@@ -114,6 +119,23 @@ class Run:
         self.average.update_parameters(self.model)
         self.step += 1
         return {**{name: loss.item() for name, loss in losses.items()}, "spread": spread(images.detach())}
+
+    def _picture_losses(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
+        labels = [batch.photo_labels, batch.studio_labels, batch.clothing_labels, batch.drawn, batch.drawn]
+        photos, studio, clothing, drawn_studio, drawn_phone = images.split([len(each) for each in labels])
+        kinds = batch.drawn_kinds + self._first_kind
+        classes = torch.cat([*labels[:2], labels[2] + self._first_category, kinds, kinds])
+        self.studio.keep(studio, batch.studio_labels)
+        losses = {
+            "classes": self.classes(images, classes),
+            "found": found_loss(photos, batch.photo_labels, self.studio, self.crowd),
+            "views": 0.3 * view_loss(drawn_phone, drawn_studio, batch.drawn, self.drawn_studio)
+            + 0.3 * view_loss(drawn_studio, drawn_phone, batch.drawn, self.drawn_phone),
+        }
+        self.crowd.keep(clothing, batch.clothing_labels)
+        self.drawn_studio.keep(drawn_studio, batch.drawn)
+        self.drawn_phone.keep(drawn_phone, batch.drawn)
+        return losses
 
 
 def _learning_rate(settings: Settings, step: int) -> float:
@@ -169,15 +191,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasets", type=Path, required=True, help="folder with grocery/ and clothing/")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="an open_clip folder whose weights to begin with")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = vars(parser.parse_args())
-    datasets, out = given.pop("datasets"), given.pop("out")
+    datasets, out, start = given.pop("datasets"), given.pop("out"), given.pop("start")
     settings = Settings(**given)
     torch.set_num_threads(settings.threads)
     out.mkdir(parents=True, exist_ok=True)
     data = load_data(datasets, settings.drawn_products, out / "pack.pkl")
     run = Run(settings, len(data[0].studio), len(data[1].names))
+    if start is not None:
+        run.begin_with(start)
     if (out / "checkpoint.pt").exists():
         run.restore(torch.load(out / "checkpoint.pt", weights_only=True))
     train(run, data, out)

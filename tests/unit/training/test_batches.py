@@ -40,8 +40,9 @@ def test_every_picture_has_a_text_and_a_label(source: batches.Batches) -> None:
     assert batch.images.shape == (pictures, 3, 32, 32)
     assert batch.belongs.shape == (pictures, len(batch.texts))
     assert batch.belongs.any(dim=1).all()
-    assert len(batch.grocery_labels) == 11
-    assert len(batch.clothing_labels) == 4
+    assert [len(batch.photo_labels), len(batch.studio_labels), len(batch.clothing_labels)] == [8, 3, 4]
+    assert len(batch.drawn) == len(batch.drawn_kinds) == 8
+    assert len(set(batch.drawn_kinds.tolist())) == 2
 
 
 def test_studio_and_phone_picture_of_a_product_share_their_text(source: batches.Batches) -> None:
@@ -52,7 +53,7 @@ def test_studio_and_phone_picture_of_a_product_share_their_text(source: batches.
 
 def test_a_photo_never_belongs_to_another_products_title(source: batches.Batches) -> None:
     batch = source.next()
-    for row, label in enumerate(batch.grocery_labels.tolist()):
+    for row, label in enumerate([*batch.photo_labels.tolist(), *batch.studio_labels.tolist()]):
         said = [text for text, fits in zip(batch.texts, batch.belongs[row], strict=True) if fits]
         assert all(str(label) in text for text in said)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as fn
 
-from training.losses import Prototypes, spread, text_loss, view_loss
+from training.losses import Memory, Prototypes, found_loss, spread, text_loss, view_loss
 
 
 def _unit(rows: int, seed: int = 0) -> torch.Tensor:
@@ -12,8 +12,34 @@ def _unit(rows: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_equal_views_cost_less_than_shuffled_ones() -> None:
-    views = _unit(8)
-    assert view_loss(views, views) < view_loss(views, views.roll(1, 0))
+    views, owners, others = _unit(8), torch.arange(8), Memory(4, 16)
+    assert view_loss(views, views, owners, others) < view_loss(views, views.roll(1, 0), owners, others)
+
+
+def test_what_is_remembered_of_others_is_a_wrong_answer_and_of_ones_own_is_none() -> None:
+    view, owner, others = _unit(1), torch.tensor([7]), Memory(8, 16)
+    others.keep(view, owner)
+    assert view_loss(view, view, owner, others) == 0
+    others.keep(view, owner + 1)
+    assert view_loss(view, view, owner, others) == pytest.approx(0.693, abs=0.001), "one of two equal ones"
+
+
+def test_memory_keeps_the_newest() -> None:
+    memory = Memory(3, 16)
+    memory.keep(_unit(2), torch.tensor([0, 1]))
+    memory.keep(_unit(2), torch.tensor([2, 3]))
+    assert memory.owners.tolist() == [2, 3, 0]
+
+
+def test_a_photo_beside_its_studio_picture_costs_less_than_beside_another_or_the_crowd() -> None:
+    studio, crowd = Memory(4, 16), Memory(4, 16)
+    studio.keep(_unit(4), torch.arange(4))
+    crowd.keep(_unit(4, seed=1), torch.zeros(4, dtype=torch.int64))
+    labels = torch.arange(4)
+    right, wrong, lost = (found_loss(at, labels, studio, crowd) for at in (_unit(4), _unit(4).roll(1, 0), crowd.points))
+    assert right < wrong
+    assert right < lost
+    assert found_loss(_unit(2), torch.tensor([8, 9]), studio, crowd) == 0, "nothing is known of these products"
 
 
 def test_a_picture_at_its_prototype_costs_less_than_at_anothers() -> None:
