@@ -1,12 +1,21 @@
-"""The baseline that a trained encoder must beat: a histogram of hue, saturation and value."""
+"""What a trained encoder must beat: colours alone, edges alone, and its own architecture untrained."""
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
+import open_clip
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.evaluate import Encode
+from training.train import SERVED_PIXELS, embed_images
+
 _BINS = (12, 4, 4)
+_HOG_PIXELS, _HOG_CELLS, _HOG_BINS = 64, 8, 9
 
 
 def histogram_vectors(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -18,3 +27,29 @@ def histogram_vectors(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         flat = (hsv[:, 0] * _BINS[1] + hsv[:, 1]) * _BINS[2] + hsv[:, 2]
         rows[place] = np.sqrt(np.bincount(flat, minlength=rows.shape[1]) / len(flat))
     return rows
+
+
+def gradient_vectors(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, side, side, 3) uint8 to (n, 576) float32 of unit norm: oriented gradients of 8 x 8 cells, 9 bins each.
+
+    After Dalal and Triggs (2005), with one normalisation for the whole picture.
+    """
+    return np.stack([_oriented(Image.fromarray(pixels)) for pixels in images])
+
+
+def _oriented(image: Image.Image) -> NDArray[np.float32]:
+    grey = np.asarray(image.convert("L").resize((_HOG_PIXELS, _HOG_PIXELS)), np.float32)
+    down, right = np.gradient(grey)
+    bins = (np.arctan2(down, right) % np.pi / np.pi * _HOG_BINS).astype(int) % _HOG_BINS
+    cells = np.arange(_HOG_PIXELS) * _HOG_CELLS // _HOG_PIXELS
+    place = (cells[:, None] * _HOG_CELLS + cells) * _HOG_BINS + bins
+    row = np.bincount(place.ravel(), np.hypot(down, right).ravel(), _HOG_CELLS**2 * _HOG_BINS)
+    unit: NDArray[np.float32] = (row / max(float(np.linalg.norm(row)), 1e-9)).astype(np.float32)
+    return unit
+
+
+def untrained(config: Path) -> Encode:
+    """The architecture of an open_clip folder with random weights."""
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{config}", load_weights=False)
+    return partial(embed_images, model, pixels=SERVED_PIXELS)

@@ -19,18 +19,11 @@ import torch
 import torch.nn.functional as fn
 from safetensors.torch import save_file
 
-from training.baseline import histogram_vectors
+from training.baseline import gradient_vectors, histogram_vectors, untrained
 from training.calibrate import thresholds
-from training.evaluate import (
-    Encode,
-    clothing_against_train,
-    clothing_figures,
-    crowded_figures,
-    drawn_figures,
-    grocery_figures,
-    text_figures,
-)
+from training.evaluate import Encode, by_product, image_figures, rounded, text_figures
 from training.pack import Clothing, Drawn, Grocery, draw_products
+from training.robustness import SEVERITIES, background_swap, robustness
 from training.texts import all_words
 from training.train import CONFIG, embed_images, load_data
 
@@ -86,19 +79,18 @@ def _parts(texts: list[str]) -> Iterator[list[str]]:
         yield texts[start : start + 256]
 
 
-def figures(encoder: Encoder, grocery: Grocery, clothing: Clothing, drawn: Drawn) -> dict[str, dict[str, float]]:
-    """Every figure of the model card, for the model and for the histogram baseline."""
-    table = {}
+def figures(encoder: Encoder, config: Path, grocery: Grocery, clothing: Clothing, drawn: Drawn) -> dict[str, Any]:
+    """Every figure of the model card, for the model and beside it for what it must beat."""
     images = _remembered(encoder.images)
-    for name, encode in {"model": images, "hsv_histogram": histogram_vectors}.items():
-        table[name] = {
-            **grocery_figures(encode, grocery),
-            **crowded_figures(encode, grocery, clothing),
-            **clothing_figures(encode, clothing),
-            **clothing_against_train(encode, clothing),
-            **drawn_figures(encode, drawn),
-        }
-    table["model"] |= text_figures(images, encoder.texts, grocery, drawn)
+    baselines = {"hsv_histogram": histogram_vectors, "hog": gradient_vectors, "untrained": untrained(config)}
+    table: dict[str, Any] = {
+        name: rounded(image_figures(_remembered(encode), grocery, clothing, drawn))
+        for name, encode in {"model": images, **baselines}.items()
+    }
+    table["model"] |= rounded(text_figures(images, encoder.texts, grocery, drawn))
+    table["by_product"] = by_product(images, grocery)
+    table["robustness"] = {"severities": [0, *SEVERITIES], **robustness(images, grocery)}
+    table["background_swap"] = background_swap(images, drawn)
     return table
 
 
@@ -139,13 +131,14 @@ def main() -> None:
     write_model(given.run / "checkpoint.pt", all_words(data), given.out)
     encoder = Encoder(given.out)
     drawn = unseen_products(given.drawn_products, given.run / "unseen.pkl")
-    measured = figures(encoder, data[0], data[1], drawn)
+    measured = figures(encoder, given.out, data[0], data[1], drawn)
     levels = thresholds(encoder, data[0], drawn)
     (given.out / "thresholds.json").write_text(
         json.dumps({modality: level["cosine_min"] for modality, level in levels.items()}, indent=1) + "\n"
     )
     everything = json.dumps({**measured, "no_match": levels}, indent=1)
     (given.out / "figures.json").write_text(everything + "\n")
+    shutil.copy(given.run / "run.json", given.out / "training_run.json")
     print(everything)
 
 
