@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
 SEED ?= 0
 SIM_SEEDS ?= 1000
-.PHONY: help setup demo up test check unit integration sim sim-many e2e bench clean
+FUZZ_SEED ?= 1
+.PHONY: help setup demo up test check unit integration sim sim-many fuzz e2e bench clean
 
 help: ## say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,9 @@ integration: setup ## tests on a real Apache Kafka
 
 sim: setup ## simulate one seed: time, log and disk replaced, crashes everywhere (make sim SEED=7)
 	@$(BIN)/python -m tests.simulation --seed $(SEED)
+
+fuzz: setup ## 10,000 damaged pictures and videos through the decoder (make fuzz FUZZ_SEED=7)
+	@$(BIN)/python -m tests.fuzz --inputs 10000 --seed $(FUZZ_SEED)
 
 sim-many: setup ## simulate many seeds (make sim-many SIM_SEEDS=5000)
 	@FRESHLENS_SIM_SEEDS=$(SIM_SEEDS) $(BIN)/python -m pytest -q tests/simulation/test_simulation.py

@@ -239,6 +239,48 @@ def freshness(figures: dict[str, Any]) -> str:
     return grid(("", "p50, ms", "p99, ms"), [*rows, ("recall@1", figures["recall@1"], "")])
 
 
+def encoder(figures: dict[str, Any]) -> str:
+    rows = [
+        (name, of.get("failed", of.get("ms_per_picture")), f"{of.get('least_cosine', 0):.5f}", of.get("first_s"))
+        for name, of in figures["variants"].items()
+    ]
+    return grid(("variant", "ms per picture", "least cosine", "first call, s"), rows)
+
+
+def ingest(figures: dict[str, Any]) -> str:
+    rows = [
+        ("bare model, ms per picture on one core", figures["model_ms"]),
+        ("bare decoding, preprocessing, hash and thumbnails, ms per picture on one core", figures["decode_ms"]),
+        ("1 / both, pictures/s", figures["bare_per_s"]),
+        ("plain open_clip loop, pictures/s", figures["plain_per_s"]),
+        ("the pipeline, pictures/s", figures["ours_per_s"]),
+        ("the pipeline / 1 / both", figures["ours_to_bare"]),
+        ("the pipeline / the plain loop", figures["ours_to_plain"]),
+        ("least cosine to the plain loop", f"{figures['least_cosine_to_plain']:.5f}"),
+        ("decoders, threads of the model", f"{figures['decoders']}, {figures['encoder_threads']}"),
+    ]
+    return grid(("", ""), rows)
+
+
+def ingest_kafka(figures: dict[str, Any]) -> str:
+    titles = {"new": "new products", "again": "the same with new prices", "prices": "prices alone"}
+    rows = [(title, figures[name]["per_s"], figures[name]["encoded"]) for name, title in titles.items()]
+    return grid((f"{figures['products']:,} products", "per second", "encoded"), rows)
+
+
+def live_freshness(figures: dict[str, Any]) -> str:
+    titles = {
+        "published_to_searchable": f"published → searchable, {figures['rate_per_s']} products/s",
+        "appended_to_index_log": "of this, appended → on index-log",
+        "deleted_to_gone_idle": "deleted → gone, idle",
+        "deleted_to_gone_behind_flood": f"deleted → gone, behind {figures['flood']:,} products",
+    }
+    rows = [(title, figures[name]["p50_ms"], figures[name]["p99_ms"]) for name, title in titles.items()]
+    beside = f"The bare model, before: {cell(figures['bare_model_per_s'])} pictures/s on one thread. "
+    beside += f"The flood: {cell(figures['flood_per_s'])} products/s, {figures['still_queued']:,} left at the end.\n"
+    return grid(("", "p50, ms", "p99, ms"), rows) + "\n" + beside
+
+
 def own_vectors(figures: dict[str, Any]) -> str:
     names = {"delta_only": "everything in the delta", "after_compaction": "after a compaction"}
     rows = [
@@ -270,7 +312,7 @@ RENDERED: dict[str, Callable[[dict[str, Any]], str]] = {
     each.__name__: each
     for each in (
         clustered_vectors, node_search, probes, blocks, streaming_updates, memory, compaction, restart, runbook,
-        filters, ablation, growth, freshness, own_vectors,
+        filters, ablation, growth, freshness, own_vectors, encoder, ingest, ingest_kafka, live_freshness,
     )
 }  # fmt: skip
 

@@ -57,9 +57,12 @@ class Client:
             body["image"] = {"base64": base64.b64encode(image).decode()}
         return await self.call("POST", "/v1/search", body)
 
-    async def publish(self, products: Sequence[Mapping[str, Any]]) -> Json:
-        """``POST /v1/products``: products in their JSON form; the answer has the read token."""
-        return await self.call("POST", "/v1/products", list(products))
+    async def publish(self, products: Sequence[Mapping[str, Any]], *, hot: bool = False) -> Json:
+        """``POST /v1/products``: products in their JSON form; the answer has the read token.
+
+        ``hot``: ahead of everything that is queued, for a few products that cannot wait.
+        """
+        return await self.call("POST", "/v1/products", list(products), query={"hot": "true"} if hot else None)
 
     async def delete(self, product_id: str, version: int | None = None) -> Json:
         """``DELETE /v1/products/{id}``."""

@@ -15,12 +15,14 @@ from schemas.framing import SchemaRegistry
 from schemas.identity import ProductKey, check_record_key, key_from_bytes, product_key
 from schemas.versions import ResolvedVersion, resolve
 from topics import administration, clients
-from topics.declarations import DAY_MS, DEAD_LETTERS, PRODUCT_ADDED, PRODUCT_DELETED, PRODUCT_RETRY, TOMBSTONE_MS
+from topics.declarations import ADDS, DAY_MS, DEAD_LETTERS, INPUTS, PRODUCT_DELETED, PRODUCT_RETRY, TOMBSTONE_MS, TOPICS
 from topics.settings import KafkaSettings
 from topics.store import ObjectStore
 
+CLOCKS_APART_MS = 600_000
+"""How much a worker's clock, which says when a record failed, may be ahead of the broker's."""
 _SHOWN: dict[str, type[msgspec.Struct]] = {
-    PRODUCT_ADDED: ProductAdded,
+    **dict.fromkeys(ADDS, ProductAdded),
     PRODUCT_DELETED: ProductDeleted,
     PRODUCT_RETRY: ProductRetry,
 }
@@ -54,12 +56,18 @@ class Selection:
     ids: frozenset[str] = frozenset()
     code: str | None = None
     product: ProductKey | None = None
+    since_us: int | None = None
+    """Failed then or later, in microseconds since 1970."""
+    until_us: int | None = None
+    """Failed before."""
 
     def has(self, found: Found) -> bool:
         return (
             (not self.ids or found.id in self.ids)
             and (self.code is None or found.letter.code == self.code)
             and (self.product is None or found.product == self.product)
+            and (self.since_us is None or found.letter.failed_at >= self.since_us)
+            and (self.until_us is None or found.letter.failed_at < self.until_us)
         )
 
 
@@ -75,6 +83,8 @@ def find(kafka: KafkaSettings, selection: Selection) -> Iterator[Found]:
     """The dead letters that are meant, in no order among partitions; records that are none are passed over."""
     client, topic = clients.admin(kafka), kafka.topic(DEAD_LETTERS)
     begins, ends = administration.begin_offsets(client, topic), administration.end_offsets(client, topic)
+    if selection.since_us is not None:
+        begins = administration.offsets_at(client, topic, selection.since_us // 1000 - CLOCKS_APART_MS)
     for message in records(kafka, topic, begins, ends, lambda _done, _total: None):
         try:
             letter = framing.DEAD_LETTERS.decode(message.value() or b"", DeadLetter)
@@ -125,15 +135,17 @@ def replay_of(
         retry = framing.PRODUCT_RETRY.decode(raw, ProductRetry)
         raw, source, resolved = retry.event, retry.source, ResolvedVersion(retry.version, retry.sequence)
     age_ms = now_ms - source.appended_at
-    if source.topic in (PRODUCT_ADDED, PRODUCT_DELETED) and age_ms > horizon_ms:
+    if source.topic in INPUTS and age_ms > horizon_ms:
         raise InvalidRecord(
             f"appended {age_ms // DAY_MS} days ago, and deletes are remembered for {horizon_ms // DAY_MS}: "
             "publish the product anew"
         )
-    if source.topic == PRODUCT_ADDED:
+    if source.topic in ADDS:
         return _added(letter.key, raw, source, resolved, declaration_of, registry)
     if source.topic == PRODUCT_DELETED:
         return _deleted(letter.key, raw, source, resolved, declaration_of, registry)
+    if source.topic not in TOPICS:
+        raise InvalidRecord(f"it is a row of {source.topic}: load the dump again, which embeds nothing twice")
     return Replay(source.topic, letter.key, raw)
 
 
@@ -197,6 +209,6 @@ def decoded(letter: DeadLetter, raw: bytes, registry: SchemaRegistry | None) -> 
     if kind is None:
         return None
     try:
-        return framing.CODECS[letter.source.topic].decode(raw, kind, registry)
+        return framing.CODECS[TOPICS[letter.source.topic].schema].decode(raw, kind, registry)
     except FreshlensError:
         return None

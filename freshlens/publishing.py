@@ -194,11 +194,15 @@ class DecisionReader:
 
 
 class Sender:
-    """Sends events one after another, slowing down when the producer's buffer is full."""
+    """Sends events one after another, slowing down when the producer's buffer is full.
 
-    def __init__(self, publisher: Publisher, following: Following) -> None:
+    ``hot``: products go ahead of everything on product-added.
+    """
+
+    def __init__(self, publisher: Publisher, following: Following, *, hot: bool = False) -> None:
         self._publisher = publisher
         self._following = following
+        self._hot = hot
         self.failed: list[Decided] = []
 
     def send(self, name: str, event: Event) -> None:
@@ -213,7 +217,7 @@ class Sender:
 
         while True:
             try:
-                self._publisher.send(event, done)
+                self._publisher.send(event, done, hot=self._hot)
             except Backpressure:
                 time.sleep(0.05)
             except InvalidRecord as error:

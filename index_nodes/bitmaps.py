@@ -6,18 +6,18 @@ import numpy as np
 
 from index_nodes.arrays import Mask
 from index_nodes.columns import PRODUCT_ID, Kind, Leaf
-from schemas.errors import FilterType, UnknownField
+from schemas.errors import FilterType
 from schemas.filters import And, AnyOf, Filter, Not, Or, Range, Scalar
 
 
 def check(clause: Filter, kinds: Mapping[str, Kind]) -> None:
-    """Do nothing if every field exists and is compared with values of its kind.
+    """Do nothing if every field that exists is compared with values of its kind.
 
     Args:
         kinds: the fields of the tenant; a field's kind is that of the first value accepted.
 
     Raises:
-        UnknownField: naming the fields that exist. FilterType: naming the field and its kind.
+        FilterType: naming the field and its kind.
     """
     match clause:
         case And(clauses) | Or(clauses):
@@ -26,9 +26,21 @@ def check(clause: Filter, kinds: Mapping[str, Kind]) -> None:
         case Not(part):
             check(part, kinds)
         case AnyOf() | Range():
-            if clause.field not in kinds:
-                raise UnknownField(f"no product has {clause.field!r}; fields are {', '.join(sorted(kinds))}")
-            _check_values(clause, kinds[clause.field])
+            if clause.field in kinds:
+                _check_values(clause, kinds[clause.field])
+
+
+def fields_of(clause: Filter | None) -> set[str]:
+    """Every field that a filter names."""
+    match clause:
+        case And(clauses) | Or(clauses):
+            return set().union(*map(fields_of, clauses))
+        case Not(part):
+            return fields_of(part)
+        case AnyOf() | Range():
+            return {clause.field}
+        case None:
+            return set()
 
 
 def _check_values(clause: Leaf, kind: Kind) -> None:

@@ -75,6 +75,10 @@ class Dictionary(Protocol):
         """The codes of the strings within the bounds, by code point."""
         ...
 
+    def string(self, code: int) -> str:
+        """The string of a code."""
+        ...
+
 
 @dataclass(frozen=True)
 class Column:
@@ -152,6 +156,9 @@ class SortedDictionary:
             high = min(high, bisect.bisect_left(self._strings, str(clause.lt)))
         return range(low, max(low, high))
 
+    def string(self, code: int) -> str:
+        return self._strings[code]
+
 
 class GrowingDictionary:
     """Strings by order of appearance; codes stay what they are."""
@@ -177,6 +184,9 @@ class GrowingDictionary:
 
     def codes_within(self, clause: Range) -> Sequence[int]:
         return [code for code, string in enumerate(list(self._strings)) if _string_within(string, clause)]
+
+    def string(self, code: int) -> str:
+        return self._strings[code]
 
 
 def _string_within(value: str, clause: Range) -> bool:

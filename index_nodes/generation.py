@@ -147,9 +147,14 @@ class Generation:
         """(n,) bool: the rows whose slot is set; a new array."""
         return np.concatenate([slots[: self._first_rows], slots[self._extra_slots]])
 
-    def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest:
-        """At least the ``wanted`` nearest passing rows, or all that pass; see :class:`tail.Block`."""
-        return (self.index or self.exact).search(query, wanted, passing)
+    def search(self, query: Vector, wanted: int, passing: Passing, effort: float = 1.0) -> Nearest:
+        """At least the ``wanted`` nearest passing rows, or all that pass; see :class:`tail.Block`.
+
+        ``effort``: the share of the usual work that may be done, above 0.
+        """
+        if self.index is None:
+            return self.exact.search(query, wanted, passing)
+        return self.index.search(query, wanted, passing, effort)
 
     def has_tenant(self, tenant: str) -> bool:
         return tenant in self._tenant_slots
@@ -167,8 +172,8 @@ class Generation:
     def _mask(self, tenant: str, leaf: Leaf) -> Mask:
         if leaf.field == PRODUCT_ID:
             return self._mask_of_ids(tenant, leaf)
-        number = self._fields.get((tenant, leaf.field))
-        return np.zeros(self.slots, np.bool_) if number is None else self._column(number).mask(leaf, self.slots)
+        column = self.column(tenant, leaf.field)
+        return np.zeros(self.slots, np.bool_) if column is None else column.mask(leaf, self.slots)
 
     def _mask_of_ids(self, tenant: str, leaf: Leaf) -> Mask:
         assert isinstance(leaf, AnyOf)
@@ -176,6 +181,11 @@ class Generation:
         found = [self.keys.find(ProductKey(tenant, str(value)).to_bytes()) for value in leaf.values]
         mask[[slot for slot in found if slot is not None]] = True
         return mask
+
+    def column(self, tenant: str, name: str) -> Column | None:
+        """The field's values by slot, those of slots that changed since included; None where it has none."""
+        number = self._fields.get((tenant, name))
+        return None if number is None else self._column(number)
 
     def _column(self, number: int) -> Column:
         row = {name: self._field_table[name][number] for name in ("ids", "numbers", "codes", "strings")}

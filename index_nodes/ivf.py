@@ -47,30 +47,31 @@ class IvfIndex:
     facts: IndexFacts
     exact: ExactRows
 
-    def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest:
+    def search(self, query: Vector, wanted: int, passing: Passing, effort: float = 1.0) -> Nearest:
         """At least the ``wanted`` nearest passing rows as far as was looked, or all that pass.
 
         The plan follows from how many pass. Nearly all: an ordinary search, from which those that do not are dropped.
         Few: they are compared one by one. Otherwise lists are searched for passing rows only, in more lists the fewer
         pass; unless the filter excludes what is near, for then nothing is known of where the nearest of the rest lie.
+        With less ``effort`` fewer lists are probed and fewer candidates compared, and more is missed.
         """
         share = passing.about / len(self.exact)
         if share > _WHOLE_SHARE:
-            found = self._nearest(query, math.ceil(wanted / share), 1.0, None)
+            found = self._nearest(query, math.ceil(wanted / share), 1.0, None, effort)
             found = found.among(passing.includes(found.rows))
             if len(found.rows) >= wanted:
                 return found
         if passing.count > max(wanted, EXACT_ROWS_MAX) and self._has_near(query, passing):
-            found = self._nearest(query, wanted, share, passing.selector)
+            found = self._nearest(query, wanted, share, passing.selector, effort)
             if len(found.rows) >= wanted:
                 return found
         return self.exact.search(query, wanted, passing)
 
-    def _nearest(self, query: Vector, wanted: int, share: float, selector: Any) -> Nearest:
+    def _nearest(self, query: Vector, wanted: int, share: float, selector: Any, effort: float) -> Nearest:
         fetched = wanted + SPARE
-        rescored = max(self.facts.rescored, 2 * fetched)
-        grown = rescored / self.facts.rescored / share
-        nprobe = min(self.facts.nlist, math.ceil(self.facts.nprobe * math.sqrt(grown)))
+        rescored = max(math.ceil(self.facts.rescored * effort), 2 * fetched)
+        grown = max(1.0, rescored / self.facts.rescored) / share
+        nprobe = min(self.facts.nlist, math.ceil(self.facts.nprobe * effort * math.sqrt(grown)))
         scores, rows = self._rescoring.search(
             query[None], fetched, params=_parameters(fetched, rescored, nprobe, selector)
         )

@@ -1,20 +1,24 @@
 """Answers from one captured view: the k best products over main, graphs and tail, by the same full vectors."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from index_nodes.bitmaps import fields_of
 from index_nodes.exact import TIE
-from index_nodes.passing import LocalRows, Passing, Scores
+from index_nodes.facets import facet
+from index_nodes.generation import Generation
+from index_nodes.passing import LocalRows, Nearest, Passing, Scores
 from index_nodes.product import ProductState
 from index_nodes.view import IndexView, Part
 from schemas.embeddings import Vector
 from schemas.filters import Filter
 from schemas.index_log import IndexedView
-from schemas.shard import ShardHit, ShardProduct
+from schemas.shard import ShardFacet, ShardHit, ShardProduct, ShardView
 
 SCORE_DECIMALS = 6
 """Equal vectors score equally wherever they lie; float16 vectors are not finer than this."""
@@ -22,10 +26,15 @@ SCORE_DECIMALS = 6
 
 @dataclass(frozen=True)
 class Found:
-    """The hits in order, and how many products passed tenant and filter."""
+    """The hits in order, how many products passed tenant and filter, and counts of the values of some fields.
+
+    ``unknown``: fields that filter and facets name and no product of the tenant has here.
+    """
 
     hits: tuple[ShardHit, ...]
     candidates: int
+    facets: dict[str, ShardFacet] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,23 @@ class _Candidates:
     units: list[Any]
 
 
+@dataclass(frozen=True)
+class _How:
+    """How parts are searched."""
+
+    k: int
+    exact: bool
+    collapse: bool
+    effort: float
+
+    def search(self, part: Part, query: Vector, wanted: int, passing: Passing) -> Nearest:
+        if self.exact:
+            return part.exact.search(query, wanted, passing)
+        if isinstance(part, Generation):
+            return part.search(query, wanted, passing, self.effort)
+        return part.search(query, wanted, passing)
+
+
 def search(
     view: IndexView,
     *,
@@ -48,6 +74,9 @@ def search(
     clause: Filter | None = None,
     exact: bool = False,
     collapse: bool = False,
+    with_vectors: bool = False,
+    facets: Sequence[str] = (),
+    effort: float = 1.0,
 ) -> Found:
     """The min(k, matches) best products of a tenant.
 
@@ -56,18 +85,25 @@ def search(
         k: >= 1.
         exact: compare every passing row.
         collapse: of products with one ``dup_group`` only the best that passes; a product without one is its own group.
+        with_vectors: each hit with the vector of its best row.
+        facets: fields whose values are counted over all products that pass.
+        effort: the share of the usual work that may be done in an approximate index, above 0.
 
     Returns:
         Hits by similarity descending, then product_id.
 
     Raises:
-        UnknownField, FilterType.
+        FilterType, InvalidQuery.
     """
     selection = view.select(tenant, clause)
+    kinds = view.kinds(tenant)
+    counted = {name: facet(view, tenant, selection, name) for name in facets if name in kinds}
+    unknown = tuple(sorted((fields_of(clause) | set(facets)) - kinds.keys()))
     if query is None:
-        return Found(_newest(view, selection.slots, k, collapse), selection.products)
-    found = [_best_of(view, part, passing, query, k, exact, collapse) for part, passing in selection.parts]
-    return Found(_ranked(view, found, query, k), selection.products)
+        return Found(_newest(view, selection.slots, k, collapse), selection.products, counted, unknown)
+    how = _How(k, exact, collapse, effort)
+    found = [_best_of(view, part, passing, query, how) for part, passing in selection.parts]
+    return Found(_ranked(view, found, query, k, with_vectors), selection.products, counted, unknown)
 
 
 def product(view: IndexView, tenant: str, product_id: str, *, with_vectors: bool) -> ShardProduct | None:
@@ -85,10 +121,21 @@ def product(view: IndexView, tenant: str, product_id: str, *, with_vectors: bool
         deleted_version=ranks.deleted.version if ranks.deleted else None,
         hit=hit_of(product_id, state, 0.0, "main") if state.is_visible else None,
         vectors=tuple(view.vector(row).astype("<f2").tobytes() for row in view.rows(slot)) if with_vectors else (),
+        views=tuple(_shown(each) for each in state.views),
     )
 
 
-def hit_of(product_id: str, state: ProductState, similarity: float, source: str) -> ShardHit:
+def _shown(view: IndexedView) -> ShardView:
+    return ShardView(
+        kind=view.kind,
+        content_hash=view.content_hash,
+        phash=view.phash,
+        timestamp_ms=view.timestamp_ms,
+        flags=view.flags,
+    )
+
+
+def hit_of(product_id: str, state: ProductState, similarity: float, source: str, vector: bytes = b"") -> ShardHit:
     """A visible product as a hit."""
     content, offer = state.content, state.offer
     assert content is not None, product_id
@@ -106,6 +153,9 @@ def hit_of(product_id: str, state: ProductState, similarity: float, source: str)
         in_stock=state.is_in_stock,
         content_hash=_first_picture(content.views),
         dup_group=content.dup_group,
+        agreement=content.agreement,
+        content_version=content.rank.version,
+        vector=vector,
     )
 
 
@@ -116,25 +166,25 @@ def _first_picture(views: tuple[IndexedView, ...]) -> bytes | None:
     return None
 
 
-def _best_of(
-    view: IndexView, part: Part, passing: Passing, query: Vector, k: int, exact: bool, collapse: bool
-) -> _Candidates:
+def _best_of(view: IndexView, part: Part, passing: Passing, query: Vector, how: "_How") -> _Candidates:
     """Rows of at least min(k, matches) products (or groups) of one part, the best among them.
 
     A product may take several rows and a group many products, so more are asked for until there are enough, or no
     more rows.
     """
-    wanted = k
+    wanted = how.k
     while True:
-        rows, scores = (part.exact if exact else part).search(query, wanted, passing)
+        rows, scores = how.search(part, query, wanted, passing)
         slots = view.slots_of(part, rows)
-        units: list[Any] = view.groups_of(slots) if collapse else slots.tolist()
-        if len(set(units)) >= k or wanted >= passing.count:
+        units: list[Any] = view.groups_of(slots) if how.collapse else slots.tolist()
+        if len(set(units)) >= how.k or wanted >= passing.count:
             return _Candidates(part, rows, scores, slots, units)
         wanted = min(4 * wanted, passing.count)
 
 
-def _ranked(view: IndexView, found: list[_Candidates], query: Vector, k: int) -> tuple[ShardHit, ...]:
+def _ranked(
+    view: IndexView, found: list[_Candidates], query: Vector, k: int, with_vectors: bool
+) -> tuple[ShardHit, ...]:
     """The k best units of all parts, and of each its best product."""
     if not any(each.units for each in found):
         return ()
@@ -149,7 +199,9 @@ def _ranked(view: IndexView, found: list[_Candidates], query: Vector, k: int) ->
     best: dict[Any, ShardHit] = {}
     for score, key, slot, place in ranked:
         if units[place] not in best:
-            best[units[place]] = hit_of(_product_id(key), view.state(slot), -score, which[place][0].source)
+            part, row = which[place]
+            vector = part.vectors[row].astype("<f2").tobytes() if with_vectors else b""
+            best[units[place]] = hit_of(_product_id(key), view.state(slot), -score, part.source, vector)
             if len(best) == k:
                 break
     return tuple(best.values())

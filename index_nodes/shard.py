@@ -43,7 +43,7 @@ class LocalShard:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def search(self, request: ShardSearch) -> ShardAnswer:
-        """Raises InvalidQuery, UnknownField, FilterType; ShardUnavailable if this node cannot answer;
+        """Raises InvalidQuery, FilterType; ShardUnavailable if this node cannot answer;
         DeadlineExceeded."""
         self._check(request.lane, request.layout_id)
         query = self._query(request)
@@ -58,6 +58,9 @@ class LocalShard:
             total_candidates=found.candidates,
             freshness_met=is_met,
             search_ms=round(taken_s * 1000, 3),
+            facets=found.facets,
+            unknown_fields=found.unknown,
+            fields=tuple(replica.view.kinds(request.tenant)) if found.unknown else (),
         )
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
@@ -100,6 +103,8 @@ class LocalShard:
     def _query(self, request: ShardSearch) -> Vector | None:
         if not 1 <= request.k <= K_MAX:
             raise InvalidQuery(f"k is {request.k}; it must be 1 to {K_MAX}")
+        if not 0 < request.effort <= 1:
+            raise InvalidQuery(f"effort is {request.effort}; it is a share above 0")
         if request.vector is None:
             return None
         space = self._settings.lane.space
@@ -142,8 +147,11 @@ class LocalShard:
             clause=request.filter,
             exact=request.exact,
             collapse=request.collapse,
+            with_vectors=request.with_vectors,
+            facets=request.facets,
+            effort=request.effort,
         )
-        if request.filter is None and not request.exact:
+        if request.filter is None and not request.exact and not request.facets:
             return work()
         loop = asyncio.get_running_loop()
         try:

@@ -107,7 +107,8 @@ class IndexView:
         """The bitmaps of a filter, computed once per view.
 
         Raises:
-            UnknownField, FilterType: the filter asks for what there is not; never for a tenant without products.
+            FilterType: the filter compares a field with what it is not. A field that does not exist has no value:
+                whether it exists in another shard is for the asker to know.
         """
         kinds = self.kinds(tenant)
         if clause is not None and kinds:
@@ -147,7 +148,7 @@ class IndexView:
         return versions
 
     @cached_property
-    def _touched(self) -> Rows:
+    def touched(self) -> Rows:
         """The generation's slots that have an entry in the overlay."""
         slots = self.overlay.slots[self.overlay.current]
         return slots[slots < self.generation.slots]
@@ -186,7 +187,7 @@ class _Chosen:
     @cached_property
     def _gained(self) -> int:
         """Products that pass by the overlay, less those that did below it."""
-        hidden = np.count_nonzero(self.base.slots[self.view._touched])
+        hidden = np.count_nonzero(self.base.slots[self.view.touched])
         return int(np.count_nonzero(self.changed)) - int(hidden)
 
     def slots(self) -> Passing:
@@ -196,7 +197,7 @@ class _Chosen:
     def parts(self) -> Iterator[tuple[Part, Passing]]:
         """The parts that may have passing rows."""
         view = self.view
-        if self.base.rows or len(view._touched):
+        if self.base.rows or len(view.touched):
             about = max(0, min(view._main_live, self.base.rows + self._gained))
             yield view.generation, LatePassing(len(view.generation), about, self._rows_mask, self._includes_rows)
         if not view.delta.segments:

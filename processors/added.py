@@ -19,6 +19,10 @@ from schemas.versions import ResolvedVersion, resolve
 
 DeclarationOf = Callable[[str], TenantDeclaration]
 URI_CHARS_MAX = 4_096
+TELLING = ("brand", "category", "product_type", "type", "color", "colour", "material", "pattern", "style", "gender")
+"""Attributes whose values a text view holds, the most telling first."""
+DESCRIPTION_CHARS_MAX = 1_000
+"""More than the context of any encoder we know holds."""
 REVISION_VIEWS = 1 << 16
 """revision = processing epoch * this + usable views."""
 
@@ -54,12 +58,22 @@ class TextView:
     text: str
 
 
-PlannedView: TypeAlias = PictureView | VectorView | TextView
+@dataclass(frozen=True, slots=True)
+class VideoView:
+    """A video to fetch; its key frames become views of kind ``frame``."""
+
+    uri: str
+
+
+PlannedView: TypeAlias = PictureView | VectorView | TextView | VideoView
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyView:
-    """A view with its vector. ``content`` is what the view hash covers: content hash, text, or vector bytes."""
+    """A view with its vector. ``content`` is what the view hash covers: content hash, text, or vector bytes.
+
+    Of a frame, ``frame`` tells it from the others of its video, and ``timestamp_ms`` is where it lies there.
+    """
 
     kind: str
     content: bytes
@@ -67,6 +81,9 @@ class ReadyView:
     content_hash: bytes | None = None
     phash: bytes | None = None
     uri: str | None = None
+    frame: int = 0
+    timestamp_ms: int | None = None
+    flags: tuple[str, ...] = ()
 
 
 def read(
@@ -103,9 +120,9 @@ def check_event(event: ProductAdded, declaration: TenantDeclaration) -> None:
 
 
 def plan_views(content: Content, space: Space, *, can_encode: bool) -> tuple[PlannedView, ...]:
-    """The views of a product, pictures first; its title where there is neither picture nor vector.
+    """The views of a product, pictures first, videos last; a text of its own where there is nothing of these.
 
-    At most VIEWS_MAX: further ones are left out.
+    At most VIEWS_MAX: further ones are left out. A video counts as one here; its frames are cut when they are there.
 
     Raises:
         SpaceMismatch, InvalidVector: a given vector cannot be of this lane. Dead-letter the record.
@@ -113,14 +130,31 @@ def plan_views(content: Content, space: Space, *, can_encode: bool) -> tuple[Pla
     views: list[PlannedView] = [PictureView(picture) for picture in content.pictures[:VIEWS_MAX]]
     for given in content.vectors[: VIEWS_MAX - len(views)]:
         views.append(VectorView(to_fp16(normalise(given.values, space, space_name=given.space))))
+    views += [VideoView(uri) for uri in content.videos[: VIEWS_MAX - len(views)]]
     if not views and content.title and can_encode:
-        views.append(TextView(content.title))
+        views.append(TextView(text_of(content)))
     return tuple(views)
+
+
+def text_of(content: Content) -> str:
+    """What a product says of itself, the telling first: an encoder sees the beginning and cuts the rest.
+
+    Title, then brand, category and the like in the order of TELLING, then the description, of which only the beginning
+    can matter. What the title says already is not said again.
+    """
+    said = [content.title or ""]
+    for name in TELLING:
+        value = content.attributes.get(name)
+        for word in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+            if word.lower() not in " ".join(said).lower():
+                said.append(word)
+    said.append((content.description or "")[:DESCRIPTION_CHARS_MAX])
+    return ", ".join(part for part in said if part)
 
 
 def views_left_out(content: Content) -> int:
     """How many views are beyond VIEWS_MAX."""
-    return max(0, len(content.pictures) + len(content.vectors) - VIEWS_MAX)
+    return max(0, len(content.pictures) + len(content.vectors) + len(content.videos) - VIEWS_MAX)
 
 
 def index_record(
@@ -131,16 +165,18 @@ def index_record(
     epoch: int,
     decode_version: int,
     with_offer: bool = True,
+    agreement: float | None = None,
 ) -> IndexLogRecord | None:
     """The record for index-log, or None if there would be nothing in it.
 
     Args:
         views: the usable views; None: none of them is there yet, so the content group waits.
         with_offer: False where the offer was emitted before.
+        agreement: how well pictures and text agree; None: not looked at. It decides nothing between two records.
     """
     event, content, offer = incoming.event, None, None
     if event.content is not None and views is not None:
-        content = _content(incoming, event.content, views, space, epoch, decode_version)
+        content = _content(incoming, event.content, views, space, epoch, decode_version, agreement)
     if event.offer is not None and with_offer:
         offer = _offer(incoming, event.offer)
     if content is None and offer is None:
@@ -149,7 +185,13 @@ def index_record(
 
 
 def _content(
-    incoming: Incoming, content: Content, views: Sequence[ReadyView], space: Space, epoch: int, decode_version: int
+    incoming: Incoming,
+    content: Content,
+    views: Sequence[ReadyView],
+    space: Space,
+    epoch: int,
+    decode_version: int,
+    agreement: float | None,
 ) -> IndexedContent:
     indexed = tuple(_indexed(view, epoch, decode_version) for view in views)
     fields = {
@@ -168,17 +210,20 @@ def _content(
         attributes=content.attributes,
         views=indexed,
         dup_group=_dup_group(views),
+        agreement=agreement,
     )
 
 
 def _indexed(view: ReadyView, epoch: int, decode_version: int) -> IndexedView:
     return IndexedView(
-        view_hash=view_hash(view.kind, view.content, decode_version=decode_version, epoch=epoch),
+        view_hash=view_hash(view.kind, view.content, frame=view.frame, decode_version=decode_version, epoch=epoch),
         kind=view.kind,
         vector=view.vector,
         content_hash=view.content_hash,
         phash=view.phash,
         uri=view.uri,
+        timestamp_ms=view.timestamp_ms,
+        flags=view.flags,
     )
 
 
@@ -208,9 +253,15 @@ def _check_content(content: Content, declaration: TenantDeclaration) -> None:
     for picture in content.pictures:
         if (picture.uri is None) == (picture.inline is None):
             raise InvalidProduct("a picture has either a uri or its bytes inline")
-        if picture.uri is not None and len(picture.uri) > URI_CHARS_MAX:
-            raise InvalidProduct(f"a uri has {len(picture.uri)} characters, at most {URI_CHARS_MAX} are allowed")
+        _check_uri(picture.uri or "")
+    for video in content.videos:
+        _check_uri(video)
     _check_attributes(content.attributes, declaration)
+
+
+def _check_uri(uri: str) -> None:
+    if len(uri) > URI_CHARS_MAX:
+        raise InvalidProduct(f"a uri has {len(uri)} characters, at most {URI_CHARS_MAX} are allowed")
 
 
 def _check_offer(offer: Offer, declaration: TenantDeclaration) -> None:

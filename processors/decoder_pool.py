@@ -8,22 +8,28 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from time import monotonic
 
 import msgspec
 import numpy as np
 
-from processors.decode import Crop, Decoded, DecodeLimits
-from processors.decoder_worker import Answer, Job, Start
+from processors.decode import PHASH_BYTES, Crop, Decoded, DecodeLimits
+from processors.decoder_wire import Answer, Described, Job, Start, receive, send
 from processors.encoder import PictureForm
-from schemas.errors import ImageTooLarge, InvalidRecord, UndecodableImage
+from processors.video import KeyFrame, VideoLimits
+from schemas.errors import ImageTooLarge, UndecodableImage
 
 MEMORY_BYTES_MAX = 2 * 1024**3
 """Address space of a child: the libraries take a quarter, a picture of 50 million pixels the rest."""
 TIMEOUT_S = 5.0
 """Processor time for one picture; a photo of 12 million pixels takes 0.02 s, the largest allowed about one."""
+VIDEO_TIMEOUT_S = 20.0
+"""Processor time for one video; fifteen seconds of full HD take about two."""
+_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _PATIENCE = 6
 _IMPORTS_S = 60.0
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
+"""What a child needs of our environment. The rest has passwords in it, and a child reads what strangers sent."""
 
 
 class DecoderPool:
@@ -40,10 +46,12 @@ class DecoderPool:
         limits: DecodeLimits = DecodeLimits(),  # noqa: B008  # frozen
         memory_bytes_max: int = MEMORY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
+        video: VideoLimits = VideoLimits(),  # noqa: B008  # frozen
+        video_timeout_s: float = VIDEO_TIMEOUT_S,
         module: str = "processors.decoder_worker",
     ) -> None:
         assert workers >= 1, workers
-        self._start = Start(form, limits, memory_bytes_max, timeout_s)
+        self._start = Start(form, limits, memory_bytes_max, timeout_s, video, video_timeout_s)
         self._module = module
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decoder")
         self._idle: asyncio.LifoQueue[_Child | None] = asyncio.LifoQueue()
@@ -57,9 +65,23 @@ class DecoderPool:
         Raises:
             UndecodableImage, ImageTooLarge: as there; also ``decoder-crashed`` and ``decoder-timeout``.
         """
-        if len(raw) > self._start.limits.image_bytes_max:
-            raise ImageTooLarge(f"the picture has {len(raw)} bytes: too many")
-        job = Job(raw, crop, tuple(thumbnail_sizes))
+        pictures = await self._answered(Job(raw, crop, tuple(thumbnail_sizes)))
+        return _decoded(pictures[0], self._start.form.size)
+
+    async def key_frames(self, raw: bytes, *, frames_max: int, thumbnail_sizes: Sequence[int] = ()) -> list[KeyFrame]:
+        """At most ``frames_max`` frames of a video, as :func:`processors.video.key_frames` chooses them.
+
+        Raises:
+            UndecodableImage, ImageTooLarge: as there; also ``decoder-crashed`` and ``decoder-timeout``.
+        """
+        assert frames_max >= 1, frames_max
+        frames = await self._answered(Job(raw, None, tuple(thumbnail_sizes), frames_max))
+        size = self._start.form.size
+        return [KeyFrame(_decoded(frame, size), frame.timestamp_ms, frame.jpeg) for frame in frames]
+
+    async def _answered(self, job: Job) -> tuple[Described, ...]:
+        if len(job.raw) > self._start.limits.image_bytes_max:
+            raise ImageTooLarge(f"the picture has {len(job.raw)} bytes: too many")
         child = await self._idle.get()
         try:
             # Shielded: a caller that gives up must not leave half an answer in the pipe.
@@ -69,7 +91,12 @@ class DecoderPool:
             asking.add_done_callback(lambda done: self._idle.put_nowait(done.result()[0]))
             raise
         self._idle.put_nowait(child)
-        return _decoded(answer, self._start.form.size)
+        return _pictures(answer)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        return [child.pid for child in list(self._children)]
 
     async def warm(self) -> None:
         """Start every child now rather than at its first picture; returns when they can work."""
@@ -93,50 +120,46 @@ class DecoderPool:
 
     def _ask(self, child: "_Child | None", job: Job) -> "tuple[_Child | None, Answer]":
         child = self._started(child)
-        reply = child.ask(job)
-        if isinstance(reply, Answer):
-            return child, reply
+        answer = child.ask(job)
+        if not answer.ends:
+            return child, answer
         self._children.discard(child)
         child.close()
-        return None, Answer(code=reply, message=_REASONS[reply])
-
-
-_REASONS = {
-    "decoder-crashed": "the decoder crashed on this picture",
-    "decoder-timeout": "the decoder took too long for this picture",
-}
+        return None, answer
 
 
 class _Child:
     """One child process and our end of the connection to it."""
 
     def __init__(self, module: str, start: Start) -> None:
-        ours, theirs = socket.socketpair()
+        self._connection, theirs = socket.socketpair()
+        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(theirs.fileno()), msgspec.json.encode(start).decode()],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 # BLAS reserves address space per thread, and one picture needs one.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env={**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
-        self._connection = Connection(ours.detach())
-        self._timeout_s = start.timeout_s
+        self.pid = self._process.pid
+        self._start = start
         self._is_new = True
 
-    def ask(self, job: Job) -> Answer | str:
-        """The answer, or the code of why there is none; the child is then of no more use."""
+    def ask(self, job: Job) -> Answer:
+        """What the child says, or why it said nothing; it is of no more use where the answer ``ends`` it."""
         # The child ends itself at its limit of processor time. By the clock it gets more: the machine may be busy,
         # and before its first picture come its imports.
-        wait_s = _PATIENCE * self._timeout_s + (_IMPORTS_S if self._is_new else 0.0)
+        limit_s = self._start.video_timeout_s if job.frames_max else self._start.timeout_s
+        deadline = monotonic() + _PATIENCE * limit_s + (_IMPORTS_S if self._is_new else 0.0)
         self._is_new = False
         try:
-            self._connection.send_bytes(msgspec.msgpack.encode(job))
-            if not self._connection.poll(wait_s):
-                return "decoder-timeout"
-            return msgspec.msgpack.decode(self._connection.recv_bytes(), type=Answer)
+            send(self._connection, job, deadline)
+            return msgspec.msgpack.decode(receive(self._connection, _ANSWER_BYTES_MAX, deadline), type=Answer)
+        except TimeoutError:
+            return _TIMEOUT
         except (EOFError, OSError, msgspec.DecodeError):
-            return "decoder-timeout" if self._ended_by() == -signal.SIGPROF else "decoder-crashed"
+            return _TIMEOUT if self._ended_by() == -signal.SIGPROF else _CRASHED
 
     def _ended_by(self) -> int | None:
         try:
@@ -150,18 +173,30 @@ class _Child:
         self._process.wait()
 
 
-def _decoded(answer: Answer, size: int) -> Decoded:
+_CRASHED = Answer("decoder-crashed", "the decoder crashed on this picture", ends=True)
+_TIMEOUT = Answer("decoder-timeout", "the decoder took too long for this picture", ends=True)
+
+
+def _pictures(answer: Answer) -> tuple[Described, ...]:
     if answer.code == ImageTooLarge.code:
         raise ImageTooLarge(answer.message)
-    if answer.code in (UndecodableImage.code, *UndecodableImage.codes):
+    if answer.code in UndecodableImage.codes:
         raise UndecodableImage(answer.message, code=answer.code)
-    if answer.code or answer.quality is None or len(answer.pixels) != 3 * size * size:
-        raise InvalidRecord(answer.message or "the decoder gave no picture")
+    if answer.code or not answer.pictures:
+        raise UndecodableImage(answer.message or "the decoder gave no picture")
+    return answer.pictures
+
+
+def _decoded(picture: Described, size: int) -> Decoded:
+    """A picture as the encoder takes it; what a child that was taken over sends instead is refused."""
+    if len(picture.pixels) != 3 * size * size or len(picture.phash) != PHASH_BYTES:
+        raise UndecodableImage(_CRASHED.message, code=_CRASHED.code)
     return Decoded(
-        pixels=np.frombuffer(answer.pixels, dtype=np.uint8).reshape(size, size, 3),
-        width=answer.width,
-        height=answer.height,
-        phash=answer.phash,
-        quality=answer.quality,
-        thumbnails=answer.thumbnails,
+        pixels=np.frombuffer(picture.pixels, dtype=np.uint8).reshape(size, size, 3),
+        width=picture.width,
+        height=picture.height,
+        phash=picture.phash,
+        quality=picture.quality,
+        thumbnails=picture.thumbnails,
+        whole_phash=picture.whole_phash,
     )

@@ -48,6 +48,7 @@ class Encoder(Protocol):
 
         Raises:
             EncoderFailed: the model raised; try the items one by one.
+            MemoryError: so many do not fit; try fewer.
         """
         ...
 
@@ -56,5 +57,15 @@ class Encoder(Protocol):
 
         Raises:
             EncoderFailed: the model raised; try the items one by one.
+            MemoryError: so many do not fit; try fewer.
         """
         ...
+
+    def count_tokens(self, text: str) -> tuple[int, int]:
+        """How many of a text's tokens the model sees, and how many lie beyond its context."""
+        ...
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether fewer items may still fit: MemoryError, or torch's own error, known by name without importing it."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -4,7 +4,6 @@ Torch is imported only when a model is loaded: asking for a space does not need 
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -12,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from processors import cores
+from processors.batching import bucket
 from processors.encoder import Encoder, PictureForm, Pixels
+from processors.precision import quicker
 from schemas.embeddings import Space, Vector
 from schemas.errors import EncoderFailed, SettingsError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 BUNDLED = "bundled"
 VECTORS_ONLY = "none"
 _CONFIG = "open_clip_config.json"
+_TOKENS_MAX = 4_096
 
 
 def space_of(name: str) -> Space:
@@ -49,7 +52,7 @@ def load_encoder(name: str, *, threads: int | None = None) -> Encoder:
     Args:
         name: ``bundled``; ``none:DIM`` (it encodes nothing); ``MODEL/TAG`` as open_clip lists them, downloaded where
             there is a network; or the path of a folder with a configuration and weights.
-        threads: of the processor; None: one per core.
+        threads: of the processor; None: one per core; 0: as many as leave room for decoders beside it.
 
     Raises:
         SettingsError: no such encoder, or it cannot be loaded.
@@ -79,24 +82,32 @@ class VectorsOnly:
     def encode_texts(self, texts: Sequence[str]) -> Vector:
         raise EncoderFailed(f"lane {self.space} has no encoder: it takes vectors, not {len(texts)} texts")
 
+    def count_tokens(self, text: str) -> tuple[int, int]:  # noqa: ARG002  # the protocol's
+        return 0, 0
+
 
 class OpenClipEncoder:
-    """An open_clip model in evaluation mode; on a GPU where there is one, then in bfloat16."""
+    """An open_clip model in evaluation mode, on a GPU where there is one; in bfloat16 where that is native and agrees.
 
-    def __init__(
-        self, model: Any, tokenizer: Callable[[list[str]], "torch.Tensor"], space: Space, *, threads: int | None = None
-    ) -> None:
+    On a GPU batches are padded to powers of two, since each new shape costs a search for its kernels. On a processor
+    padding only costs: there a batch takes as long as it has pictures.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, space: Space, *, threads: int | None = None) -> None:
         import open_clip
         import torch
 
-        torch.set_num_threads(threads or os.cpu_count() or 1)
+        self.threads = _threads(threads, model)
+        torch.set_num_threads(self.threads)
         preprocess = open_clip.get_model_preprocess_cfg(model)
         self.space = space
         self.form = _form(preprocess)
         self.encoder_id = encoder_id(model.state_dict(), preprocess)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
-        self._model = model.eval().to(self._device, self._dtype)
+        self._is_padded = self._device.type == "cuda"
+        torch.backends.cudnn.benchmark = self._is_padded
+        self._model, self._dtype = quicker(model.eval(), self._device, self.form.size)
+        self.precision = str(self._dtype).removeprefix("torch.")
         self._tokenizer = tokenizer
         self._mean = torch.tensor(preprocess["mean"], device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(preprocess["std"], device=self._device).view(1, 3, 1, 1) * 255
@@ -104,13 +115,16 @@ class OpenClipEncoder:
     def encode_images(self, pictures: Pixels) -> Vector:
         import torch
 
-        size = self.form.size
+        size, count = self.form.size, len(pictures)
         assert pictures.shape[1:] == (size, size, 3), pictures.shape
         assert pictures.dtype == np.uint8, pictures.dtype
+        if self._is_padded and (missing := bucket(count) - count):
+            pictures = np.concatenate([pictures, np.zeros((missing, size, size, 3), np.uint8)])
         with torch.inference_mode():
-            # A copy: pixels from a decoder are read-only, which torch does not have.
-            batch = torch.from_numpy(pictures.copy()).to(self._device).permute(0, 3, 1, 2).float()
-            return self._encoded(lambda: self._model.encode_image(((batch - self._mean) / self._std).to(self._dtype)))
+            # Pixels from a decoder are read-only, which torch does not have. Channels stay last: the model wants it so.
+            given = torch.from_numpy(pictures if pictures.flags.writeable else pictures.copy()).to(self._device)
+            batch = given.permute(0, 3, 1, 2).float().sub_(self._mean).div_(self._std).to(self._dtype)
+            return self._encoded(lambda: self._model.encode_image(batch))[:count]
 
     def encode_texts(self, texts: Sequence[str]) -> Vector:
         import torch
@@ -118,11 +132,23 @@ class OpenClipEncoder:
         with torch.inference_mode():
             return self._encoded(lambda: self._model.encode_text(self._tokenizer(list(texts)).to(self._device)))
 
+    def count_tokens(self, text: str) -> tuple[int, int]:
+        """How many of a text's tokens the model sees, and how many lie beyond its context (of which 4,096 count)."""
+        context = self._tokenizer([""]).shape[1]
+        tokens = self._tokenizer([text], context_length=_TOKENS_MAX)[0]
+        used = int((tokens != tokens[-1]).sum())
+        return min(used, context), max(0, used - context)
+
     def _encoded(self, run: "Callable[[], torch.Tensor]") -> Vector:
         import torch
 
         try:
             vectors = torch.nn.functional.normalize(run().float(), dim=-1).cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise MemoryError(f"the model does not fit: {error}") from error
+        except MemoryError:
+            raise
         except Exception as error:  # whatever the model's own code raises
             raise EncoderFailed(f"the model failed: {type(error).__name__}: {error}") from error
         if not np.isfinite(vectors).all():
@@ -142,13 +168,17 @@ def encoder_id(weights: "dict[str, torch.Tensor]", preprocess: dict[str, Any]) -
 
 def _load(name: str, threads: int | None) -> Encoder:
     import open_clip
-    import torch
 
-    torch.set_num_threads(threads or os.cpu_count() or 1)
     folder = _folder(name)
     model_name, tag = (f"local-dir:{folder}", None) if folder else _model_and_tag(name)
     model, _, _ = open_clip.create_model_and_transforms(model_name, pretrained=tag)
     return OpenClipEncoder(model, open_clip.get_tokenizer(model_name), space_of(name), threads=threads)
+
+
+def _threads(threads: int | None, model: Any) -> int:
+    if threads == 0:
+        return cores.encoder_threads(sum(weights.numel() for weights in model.visual.parameters()), cores.cores())
+    return threads or cores.cores()
 
 
 def _folder(name: str) -> Path | None:

@@ -1,13 +1,15 @@
 """What callers are told: the JSON bodies of answers, from which the OpenAPI document is generated too."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from query_api.rank import Ranked
+from query_api.problems import Problem
+from query_api.ranking.ranked import Ranked
 from schemas.events import Attributes
 from schemas.feedback import SearchQuality
+from schemas.filters import Scalar
 from schemas.shard import ShardHit, ShardProduct, ShardState
 
 THUMBNAIL_SIZES = (96, 256, 512)
@@ -34,13 +36,40 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     thumbnail: str | None = None
 
 
+class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a result is where it is.
+
+    Attributes:
+        stages: what each stage of ranking contributed; they add up to the score.
+        rules: names of the business rules that moved it.
+        inliers: points of its picture that lie as in the query's; null: not compared.
+    """
+
+    stages: dict[str, float]
+    rules: list[str] = []
+    inliers: int | None = None
+
+
+class RankingFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """How an answer was ranked: what counted how much, the version of the rules, and how many were retrieved."""
+
+    weights: dict[str, float]
+    diversity: float
+    rules_version: int
+    retrieved: int
+
+
 class Result(Product, frozen=True, kw_only=True):
-    """A product found. ``position`` from 1; ``score`` orders the answer; ``source`` is main, graph or tail."""
+    """A product found. ``position`` from 1; ``score`` orders the answer; ``source`` is main, graph or tail.
+
+    ``why``: with ``explain``, what the score is made of.
+    """
 
     position: int
     score: float
     similarity: float
     source: str
+    why: RankFacts | msgspec.UnsetType = msgspec.UNSET
 
 
 class ShardFreshness(msgspec.Struct, frozen=True):
@@ -60,6 +89,40 @@ class ShardCount(msgspec.Struct, frozen=True):
     total: int
 
 
+class FacetValue(msgspec.Struct, frozen=True):
+    """A value, and how many of the products that pass have it."""
+
+    value: Scalar
+    count: int
+
+
+class Facet(msgspec.Struct, frozen=True, kw_only=True):
+    """How often each value of a field occurs among all products that pass the filter, found or not.
+
+    Attributes:
+        kind: boolean, number or string; null: no product that could be asked has the field.
+        values: the 100 most frequent, then by value; a list counts once for each of its values.
+        distinct: how many values there are.
+        exact: false: a value is too rare to be named by every shard, and counts may be too low.
+        least: of numbers, the least and the greatest; null for others.
+    """
+
+    kind: str | None
+    values: list[FacetValue]
+    distinct: int
+    exact: bool
+    least: float | None = None
+    greatest: float | None = None
+
+
+class RegionAnswer(msgspec.Struct, frozen=True):
+    """What was found for one object of the picture; ``box``: left, top, width and height, as ``crop`` takes them."""
+
+    box: tuple[float, float, float, float]
+    results: list[Result]
+    no_match: bool
+
+
 class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a search.
 
@@ -71,6 +134,10 @@ class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
         read_token: everything this answer has seen; give it as ``min_offset`` to see no less.
         timings_ms: by stage, and in all.
         warnings: each begins with a stable word and a colon.
+        ranking: with ``explain``, how the results were ranked.
+        limited_matches: with ``limited_matches``, and where there is no match, the nearest there is.
+        facets: by field, where any were asked for.
+        regions: with ``regions``, what was found for each object of the picture.
     """
 
     query_id: str
@@ -83,10 +150,50 @@ class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     shards: ShardCount
     timings_ms: dict[str, float]
     warnings: list[str]
+    ranking: RankingFacts | msgspec.UnsetType = msgspec.UNSET
+    limited_matches: list[Result] | msgspec.UnsetType = msgspec.UNSET
+    facets: dict[str, Facet] | msgspec.UnsetType = msgspec.UNSET
+    regions: list[RegionAnswer] | msgspec.UnsetType = msgspec.UNSET
+
+
+class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one search of a batch: the status it would have had alone, and its answer or its problem."""
+
+    status: int
+    answer: SearchAnswer | None = None
+    problem: Problem | None = None
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """The searches of a batch, in the order asked."""
+
+    answers: list[BatchItem]
+
+
+class ProductView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a product can be found by.
+
+    Attributes:
+        kind: image, frame (of a video), text or vector.
+        thumbnail: a path of this server, or null where there is no picture.
+        timestamp_ms: of a frame, where in its video it lies.
+        flags: what is wrong with the picture, if anything: small, dark, bright, blank or blurred.
+    """
+
+    kind: str
+    thumbnail: str | None = None
+    timestamp_ms: int | None = None
+    flags: list[str] = []
 
 
 class ProductAnswer(Product, frozen=True, kw_only=True):
-    """One product that can be found now, with the versions of its groups."""
+    """One product that can be found now, with its views and the versions of its groups.
+
+    ``agreement``: how well picture and text agree, -1 to 1; null: not looked at.
+    """
+
+    views: list[ProductView]
+    agreement: float | None
 
     content_version: int | None
     offer_version: int | None
@@ -140,7 +247,10 @@ class FeedbackAnswer(msgspec.Struct, frozen=True):
 
 
 class LookedUp(msgspec.Struct, frozen=True, kw_only=True):
-    """One product as the index has it, dead ones included; a version is null where the group is absent."""
+    """One product as the index has it, dead ones included; a version is null where the group is absent.
+
+    ``agreement``: how well picture and text agree, -1 to 1; null: not looked at.
+    """
 
     product_id: str
     visible: bool
@@ -148,6 +258,8 @@ class LookedUp(msgspec.Struct, frozen=True, kw_only=True):
     offer_version: int | None
     deleted_version: int | None
     product: Product | None = None
+    views: list[ProductView] = []
+    agreement: float | None = None
 
 
 class LookupAnswer(msgspec.Struct, frozen=True):
@@ -165,12 +277,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         shown: whether it is among the first k.
-        position: from 1, by exact search; null beyond the 1,000 best, or when it cannot be found at all.
-        reason: shown, never-seen, deleted, no-content, no-vector, filtered-out, below-threshold, ranked-out,
-            lost-in-approximate-search or shard-missing.
+        position: from 1, as ranked, or by exact search where it was not retrieved; null beyond the 1,000 best, or
+            when it cannot be found at all.
+        reason: shown, never-seen, deleted, no-content, no-vector, filtered-out, out-of-stock, below-threshold,
+            ranked-out, collapsed-into-duplicate, lost-in-approximate-search or shard-missing.
         detail: the reason in words, with the numbers.
         remedy: the smallest change that would bring it in; null when it is shown.
         stages: what each rank stage contributed to the score.
+        rules: names of the business rules that moved it; ``weights``: what counts how much in the score.
+        inliers: points of its picture that lie as in the query's; null: not compared.
         threshold: the least similarity of a match for this kind of query; null: none.
         best_similarity: of the best product for this query.
     """
@@ -184,6 +299,9 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     similarity: float | None = None
     score: float | None = None
     stages: dict[str, float] = {}
+    rules: list[str] = []
+    weights: dict[str, float] = {}
+    inliers: int | None = None
     source: str | None = None
     threshold: float | None = None
     best_similarity: float | None = None
@@ -259,8 +377,8 @@ def product_of(hit: ShardHit, tenant: str) -> Product:
     return Product(**_fields(hit, tenant))
 
 
-def result_of(ranked: Ranked, position: int, tenant: str) -> Result:
-    """The result at a position."""
+def result_of(ranked: Ranked, position: int, tenant: str, *, explain: bool = False) -> Result:
+    """The result at a position; with what its score is made of, if asked to explain."""
     hit = ranked.hit
     return Result(
         **_fields(hit, tenant),
@@ -268,7 +386,22 @@ def result_of(ranked: Ranked, position: int, tenant: str) -> Result:
         score=round(ranked.score, _DIGITS),
         similarity=_cosine(hit.similarity),
         source=hit.source,
+        why=rank_facts(ranked) if explain else msgspec.UNSET,
     )
+
+
+def rank_facts(ranked: Ranked) -> RankFacts:
+    """What a score is made of."""
+    return RankFacts(
+        stages={name: round(value, _DIGITS) for name, value in ranked.stages.items()},
+        rules=list(ranked.rules),
+        inliers=ranked.inliers,
+    )
+
+
+def results_of(ranked: Sequence[Ranked], tenant: str, *, explain: bool = False) -> list[Result]:
+    """The results in order, positions from 1."""
+    return [result_of(each, place, tenant, explain=explain) for place, each in enumerate(ranked, 1)]
 
 
 def looked_up(product: ShardProduct, tenant: str) -> LookedUp:
@@ -280,7 +413,22 @@ def looked_up(product: ShardProduct, tenant: str) -> LookedUp:
         offer_version=product.offer_version,
         deleted_version=product.deleted_version,
         product=None if product.hit is None else product_of(product.hit, tenant),
+        views=views_of(product, tenant),
+        agreement=None if product.hit is None else product.hit.agreement,
     )
+
+
+def views_of(product: ShardProduct, tenant: str) -> list[ProductView]:
+    """The views of a product, in its own order."""
+    return [
+        ProductView(
+            kind=view.kind,
+            thumbnail=thumbnail_path(tenant, view.content_hash),
+            timestamp_ms=view.timestamp_ms,
+            flags=list(view.flags),
+        )
+        for view in product.views
+    ]
 
 
 def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:

@@ -1,13 +1,13 @@
 """The application: routes over parts, and what surrounds every request."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 
 import structlog
 from aiohttp import web
 
-from query_api import key_ring, problems, security
+from query_api import following, problems, security
 from query_api.events import STREAMS, end_streams
 from query_api.guard import check_local, guarded
 from query_api.keys import CLOSING, IN_HAND, KEY_LIMITS, PARTS, SEARCHER, STARTED_AT
@@ -34,9 +34,9 @@ def create_app(settings: ApiSettings, parts: Parts) -> web.Application:
     app[KEY_LIMITS] = KeyLimits()
     app[IN_HAND] = InHand(settings.limits.requests_max)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, guarded(route))
+        app.router.add_route(route.method, _any_text(route.path), guarded(route))
     add_pages(app)
-    app.cleanup_ctx.append(_following_keys)
+    app.cleanup_ctx.append(_following)
     app.on_response_prepare.append(security.Secured(settings.cors_origins))
     app.on_shutdown.append(end_streams)
     return app
@@ -75,13 +75,22 @@ async def _answered(request: web.Request, handler: Handler, origins: tuple[str, 
         return problems.response(problems.internal())
 
 
-async def _following_keys(app: web.Application) -> AsyncIterator[None]:
+async def _following(app: web.Application) -> AsyncIterator[None]:
+    """Keys and rules, read again every few seconds."""
     parts = app[PARTS]
-    task = asyncio.create_task(key_ring.follow(parts.keys, parts.settings.keys_poll_s))
+    tasks = [
+        asyncio.create_task(following.follow("keys", parts.keys.refresh, parts.settings.keys_poll_s)),
+        asyncio.create_task(following.follow("rules", parts.rules.refresh, parts.settings.rank.rules_poll_s)),
+    ]
     yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _any_text(path: str) -> str:
+    """The path with parameters that take everything but a slash; by default aiohttp refuses braces in them."""
+    return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
 def _route_name(request: web.Request) -> str:

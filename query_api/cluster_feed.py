@@ -66,7 +66,7 @@ class ClusterFeed:
 
     def _log_ids(self) -> dict[str, str]:
         admin = clients.admin(self._kafka)
-        names = (declarations.PRODUCT_ADDED, declarations.PRODUCT_DELETED, declarations.INDEX_LOG)
+        names = (*declarations.INPUTS, declarations.INDEX_LOG)
         return {name: str(administration.describe_log(admin, self._kafka.topic(name))) for name in names}
 
     def _start(self, consumer: Consumer) -> list[TopicPartition]:

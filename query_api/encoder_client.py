@@ -5,7 +5,14 @@ from typing import Protocol, TypeVar
 import aiohttp
 import msgspec
 
-from query_api.encoder_wire import EncodeAnswer, EncodeProblem, EncodeRequest, EncoderHealth
+from query_api.encoder_wire import (
+    EncodeAnswer,
+    EncodeProblem,
+    EncodeRequest,
+    EncoderHealth,
+    RegionsAnswer,
+    RegionsRequest,
+)
 from query_api.problems import error_of
 from schemas.embeddings import Space
 from schemas.errors import EncoderUnavailable, InvalidQuery, InvalidRecord, QueryError
@@ -16,6 +23,7 @@ _HEALTH_S = 1.0
 T = TypeVar("T")
 
 _answers = msgspec.msgpack.Decoder(EncodeAnswer)
+_regions = msgspec.msgpack.Decoder(RegionsAnswer)
 _problems = msgspec.msgpack.Decoder(EncodeProblem)
 _healths = msgspec.msgpack.Decoder(EncoderHealth)
 
@@ -30,6 +38,10 @@ class QueryEncoder(Protocol):
             EncoderUnavailable: no answer in time.
             InvalidRecord: the picture is none, too large, or the model failed on it.
         """
+        ...
+
+    async def regions(self, request: RegionsRequest, *, timeout_s: float) -> RegionsAnswer:
+        """Where objects may be in a picture; raises as :meth:`encode`."""
         ...
 
     async def health(self) -> EncoderHealth:
@@ -48,10 +60,13 @@ class RemoteEncoder:
     async def encode(self, request: EncodeRequest, *, timeout_s: float) -> EncodeAnswer:
         raw = await self._asked("POST", "/encode", msgspec.msgpack.encode(request), timeout_s)
         answer = _decoded(raw, _answers)
-        for vector in (answer.image, answer.text):
-            if vector is not None and len(vector) != 4 * self._space.dim:
+        for given, vector in ((request.image, answer.image), (request.text, answer.text)):
+            if (given is None) != (vector is None) or (vector is not None and len(vector) != 4 * self._space.dim):
                 raise EncoderUnavailable(f"the encoder's vectors are not of space {self._space}")
         return answer
+
+    async def regions(self, request: RegionsRequest, *, timeout_s: float) -> RegionsAnswer:
+        return _decoded(await self._asked("POST", "/regions", msgspec.msgpack.encode(request), timeout_s), _regions)
 
     async def health(self) -> EncoderHealth:
         health = _decoded(await self._asked("GET", "/healthz", None, _HEALTH_S), _healths)
@@ -85,6 +100,10 @@ class NoEncoder:
     async def encode(self, request: EncodeRequest, *, timeout_s: float) -> EncodeAnswer:  # noqa: ARG002
         """Raises InvalidQuery, which says how else to search."""
         raise InvalidQuery(f"this lane has no encoder: search by a vector of {self._space}, by product_id or by filter")
+
+    async def regions(self, request: RegionsRequest, *, timeout_s: float) -> RegionsAnswer:  # noqa: ARG002
+        """Raises as :meth:`encode`."""
+        raise InvalidQuery("this lane has no encoder, which is what looks for regions")
 
     async def health(self) -> EncoderHealth:
         return EncoderHealth(str(self._space), "none")

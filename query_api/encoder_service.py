@@ -3,11 +3,11 @@
 import asyncio
 import io
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -20,8 +20,17 @@ from processors.decode import Crop, Decoded
 from processors.decoder_pool import DecoderPool
 from processors.encoder import Encoder, Pixels
 from processors.open_clip_encoder import load_encoder
-from query_api.encoder_wire import EncodeAnswer, EncodeProblem, EncodeRequest, EncoderHealth
+from processors.quality_gate import Gate, open_gate
+from query_api.encoder_wire import (
+    EncodeAnswer,
+    EncodeProblem,
+    EncodeRequest,
+    EncoderHealth,
+    RegionsAnswer,
+    RegionsRequest,
+)
 from query_api.micro_batches import MicroBatches
+from query_api.picture_gate import NOISE, is_noise
 from query_api.problems import status_of
 from query_api.serving import serve_app, until_stopped
 from query_api.settings import EncoderServiceSettings
@@ -29,32 +38,55 @@ from schemas.embeddings import Vector
 from schemas.errors import FreshlensError, InvalidQuery
 from schemas.hashing import content_hash
 from schemas.metrics import Metrics
+from topics.store import open_store
 
 log = structlog.get_logger()
 
 _OVERHEAD_BYTES = 64 * 1024
 _DRAIN_S = 2.0
 _MEDIA_TYPE = "application/msgpack"
+_REGIONS_SIDE = 256
+"""Objects are looked for in a thumbnail of this size, which our own decoder made of whatever came."""
 _requests = msgspec.msgpack.Decoder(EncodeRequest)
+_regions_requests = msgspec.msgpack.Decoder(RegionsRequest)
 
 
 class Decoder(Protocol):
     """What the service asks of a DecoderPool."""
 
-    async def decode(self, raw: bytes, *, crop: Crop | None = None) -> Decoded: ...
+    async def decode(self, raw: bytes, *, crop: Crop | None = None, thumbnail_sizes: Sequence[int] = ()) -> Decoded: ...
+
+
+class Known(NamedTuple):
+    """What the cache remembers of a picture or text.
+
+    ``flags``: what is wrong with the picture; ``hashes``: perceptual ones, of the part asked about and of the whole.
+    """
+
+    vector: Vector
+    flags: tuple[str, ...] = ()
+    hashes: tuple[bytes, ...] = ()
 
 
 class EncoderService:
     """Encodes queries: each picture and text once, as long as the cache remembers it."""
 
     def __init__(
-        self, encoder: Encoder, decoder: Decoder, metrics: Metrics, *, batch_max: int = 16, cache_max: int = 10_000
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        metrics: Metrics,
+        *,
+        batch_max: int = 16,
+        cache_max: int = 10_000,
+        gate: Gate = Gate(),  # noqa: B008  # it lets everything pass
     ) -> None:
         self._encoder = encoder
         self._decoder = decoder
         self._metrics = metrics
         self._cache_max = cache_max
-        self._cache: OrderedDict[bytes, Vector] = OrderedDict()
+        self._gate = gate
+        self._cache: OrderedDict[bytes, Known] = OrderedDict()
         # One thread: the model uses the processor fully, and two calls at once would only share it.
         self._thread = ThreadPoolExecutor(1, "encoder")
         self._pictures = MicroBatches(self._encode_pictures, self._thread, batch_max)
@@ -64,13 +96,15 @@ class EncoderService:
         """The vectors of a request.
 
         Raises:
-            InvalidRecord: no picture, too large, or the model failed on it. InvalidQuery: an empty request.
+            InvalidRecord: no picture, too large, refused (``picture-blocked``, ``picture-rejected``), or the model
+                failed on it.
+            InvalidQuery: an empty request.
         """
         if request.image is None and request.text is None:
             raise InvalidQuery("neither picture nor text")
         started = perf_counter()
         (image, decode_s), text = await asyncio.gather(self._picture(request), self._text(request.text))
-        known = [vector for vector, is_new in (image, text) if vector is not None and not is_new]
+        known = [entry for entry, is_new in (image, text) if entry is not None and not is_new]
         given = (request.image is not None) + (request.text is not None)
         return EncodeAnswer(
             image=_raw(image[0]),
@@ -78,7 +112,14 @@ class EncoderService:
             decode_ms=round(decode_s * 1000, 3),
             encode_ms=round((perf_counter() - started - decode_s) * 1000, 3),
             cached=len(known) == given,
+            flags=image[0].flags if image[0] is not None else (),
         )
+
+    async def regions(self, request: RegionsRequest) -> RegionsAnswer:
+        """Where objects may be; raises InvalidRecord as :meth:`encode`."""
+        decoded = await self._decoder.decode(request.image, thumbnail_sizes=(_REGIONS_SIDE,))
+        loop = asyncio.get_running_loop()
+        return RegionsAnswer(boxes=await loop.run_in_executor(None, _boxes, decoded.thumbnails[_REGIONS_SIDE]))
 
     def health(self) -> EncoderHealth:
         """What is served here."""
@@ -94,38 +135,47 @@ class EncoderService:
         """End the model's thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    async def _picture(self, request: EncodeRequest) -> tuple[tuple[Vector | None, bool], float]:
+    async def _picture(self, request: EncodeRequest) -> tuple[tuple[Known | None, bool], float]:
         if request.image is None:
             return (None, False), 0.0
         key = b"image" + content_hash(request.image) + msgspec.msgpack.encode(request.crop)
+        await self._gate.refresh()
         if (known := self._known(key)) is not None:
+            self._gate.check(request.tenant, (), *known.hashes)
             return (known, False), 0.0
         started = perf_counter()
         crop = None if request.crop is None else Crop(*request.crop)
         decoded = await self._decoder.decode(request.image, crop=crop)
         decode_s = perf_counter() - started
-        return (self._keep(key, await self._pictures.encode(decoded.pixels)), True), decode_s
+        flags = (*decoded.quality.flags, *([NOISE] if is_noise(decoded.pixels) else []))
+        # Refused for its looks alone: what a shopper's photo lacks in quality is told by its flags.
+        hashes = (decoded.phash, decoded.whole_phash)
+        self._gate.check(request.tenant, (), *hashes)
+        vector = await self._pictures.encode(decoded.pixels)
+        self._gate.check_vector(vector)
+        return (self._keep(key, Known(vector, flags, hashes)), True), decode_s
 
-    async def _text(self, text: str | None) -> tuple[Vector | None, bool]:
+    async def _text(self, text: str | None) -> tuple[Known | None, bool]:
         if text is None:
             return None, False
+        self._gate.check_text(text)
         key = b"text" + content_hash(text.encode())
         if (known := self._known(key)) is not None:
             return known, False
-        return self._keep(key, await self._texts.encode(text)), True
+        return self._keep(key, Known(await self._texts.encode(text))), True
 
-    def _known(self, key: bytes) -> Vector | None:
-        vector = self._cache.get(key)
-        if vector is not None:
+    def _known(self, key: bytes) -> Known | None:
+        known = self._cache.get(key)
+        if known is not None:
             self._cache.move_to_end(key)
-        self._metrics.count("freshlens_embedding_cache_total", result="miss" if vector is None else "hit")
-        return vector
+        self._metrics.count("freshlens_embedding_cache_total", result="miss" if known is None else "hit")
+        return known
 
-    def _keep(self, key: bytes, vector: Vector) -> Vector:
-        self._cache[key] = vector
+    def _keep(self, key: bytes, known: Known) -> Known:
+        self._cache[key] = known
         if len(self._cache) > self._cache_max:
             self._cache.popitem(last=False)
-        return vector
+        return known
 
     def _encode_pictures(self, pictures: Sequence[Pixels]) -> Vector:
         return self._timed("image", len(pictures), lambda: self._encoder.encode_images(np.stack(pictures)))
@@ -145,10 +195,11 @@ SERVICE = web.AppKey("service", EncoderService)
 
 
 def create_encoder_app(service: EncoderService, *, body_bytes_max: int) -> web.Application:
-    """The encoder's HTTP side: ``POST /encode`` and ``GET /healthz``, MessagePack both ways."""
+    """The encoder's HTTP side: ``POST /encode``, ``POST /regions`` and ``GET /healthz``, MessagePack both ways."""
     app = web.Application(client_max_size=body_bytes_max + _OVERHEAD_BYTES)
     app[SERVICE] = service
     app.router.add_post("/encode", _encode)
+    app.router.add_post("/regions", _regions)
     app.router.add_get("/healthz", _healthz)
     return app
 
@@ -177,7 +228,14 @@ async def _opened(
     settings: EncoderServiceSettings, encoder: Encoder, metrics: Metrics
 ) -> AsyncIterator[EncoderService]:
     pool = DecoderPool(encoder.form, settings.decoders)
-    service = EncoderService(encoder, pool, metrics, batch_max=settings.batch_max, cache_max=settings.cache_max)
+    service = EncoderService(
+        encoder,
+        pool,
+        metrics,
+        batch_max=settings.batch_max,
+        cache_max=settings.cache_max,
+        gate=_gate(settings, encoder),
+    )
     try:
         await pool.warm()
         # A decoder's libraries load at its first real picture, which must not be a shopper's.
@@ -188,10 +246,28 @@ async def _opened(
         await asyncio.to_thread(service.close)
 
 
+def _gate(settings: EncoderServiceSettings, encoder: Encoder) -> Gate:
+    store = open_store(settings.store_url) if settings.store_url else None
+    if store is None:
+        log.warning("no block list for queries: neither FRESHLENS_STORE nor FRESHLENS_DATA is set")
+    return open_gate(settings.gate, store, encoder.space)
+
+
 async def _encode(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    return await _answered(request, lambda raw: service.encode(_requests.decode(raw)))
+
+
+async def _regions(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    return await _answered(request, lambda raw: service.regions(_regions_requests.decode(raw)))
+
+
+async def _answered(
+    request: web.Request, work: Callable[[bytes], Coroutine[None, None, msgspec.Struct]]
+) -> web.Response:
     try:
-        asked = _requests.decode(await request.read())
-        return _packed(await request.app[SERVICE].encode(asked))
+        return _packed(await work(await request.read()))
     except msgspec.DecodeError as error:
         return _packed(EncodeProblem("invalid-query", str(error)), 400)
     except FreshlensError as error:
@@ -217,5 +293,13 @@ def _plain_jpeg() -> bytes:
     return picture.getvalue()
 
 
-def _raw(vector: Vector | None) -> bytes | None:
-    return None if vector is None else vector.astype("<f4").tobytes()
+def _boxes(thumbnail: bytes) -> tuple[tuple[float, float, float, float], ...]:
+    from processors.regions import propose  # OpenCV takes half a second to load, and few searches ask for regions
+
+    with Image.open(io.BytesIO(thumbnail)) as picture:
+        found = propose(np.asarray(picture.convert("RGB")))
+    return tuple((box.x, box.y, box.width, box.height) for box in found)
+
+
+def _raw(known: Known | None) -> bytes | None:
+    return None if known is None else known.vector.astype("<f4").tobytes()

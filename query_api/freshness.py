@@ -13,12 +13,11 @@ from schemas.errors import InvalidQuery, UnknownLogToken
 from schemas.lane import Lane
 from schemas.progress import Position, ProgressFact, ReadToken, required_offsets, token_of
 from schemas.shard import ShardState
-from topics.declarations import INDEX_LOG, PRODUCT_ADDED, PRODUCT_DELETED
+from topics.declarations import INDEX_LOG, INPUTS
 
 FACTS_MAX = 2_048
 """Facts kept per source partition; at 20 a second and forgetting the oldest, tokens of the last minutes stay sharp."""
 _FACTS_LOOKED_AT = 32
-_INPUT_TOPICS = (PRODUCT_ADDED, PRODUCT_DELETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +126,9 @@ class SessionTokens:
 
 
 def _check(position: Position, lane: Lane, logs: Mapping[str, str]) -> None:
-    if position.topic != INDEX_LOG and position.topic not in _INPUT_TOPICS:
+    if position.topic != INDEX_LOG and position.topic not in INPUTS:
         raise InvalidQuery(
-            f"min_offset names topic {position.topic[:100]!r}; it may be {', '.join(_INPUT_TOPICS)} or {INDEX_LOG}"
+            f"min_offset names topic {position.topic[:100]!r}; it may be {', '.join(INPUTS)} or {INDEX_LOG}"
         )
     if position.partition < 0 or position.offset < 0:
         raise InvalidQuery("min_offset: partition and offset are 0 or more")

@@ -1,11 +1,9 @@
 """The keys that an API process knows: read from the store every few seconds, asked on every request."""
 
-import asyncio
-
 import structlog
 
 from query_api.api_keys import ApiKey, KeyStore, id_within, is_the_key
-from schemas.errors import FreshlensError, StorageError, TransientError, Unauthorized
+from schemas.errors import StorageError, Unauthorized
 
 log = structlog.get_logger()
 
@@ -73,16 +71,3 @@ class KeyRing:
             log.info("audit", action="key-known", key=key_id, tenant=key.tenant, scopes=key.scopes, by=key.created_by)
         for key_id in self._valid.keys() - valid.keys():
             log.info("audit", action="key-gone", key=key_id)
-
-
-async def follow(ring: KeyRing, every_s: float) -> None:
-    """Refresh for ever; a store that does not answer leaves the known keys as they are."""
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            await asyncio.to_thread(ring.refresh)
-        except (OSError, TransientError) as error:
-            log.warning("keys not read", error=str(error))
-        except Exception as error:
-            code = error.code if isinstance(error, FreshlensError) else "internal"
-            log.exception("keys not read", code=code)

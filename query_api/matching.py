@@ -70,8 +70,10 @@ def fields_of(filter_: Filter) -> list[str]:
 
 
 def _equals_any(value: _Value, values: tuple[Scalar, ...]) -> bool:
-    given = value if isinstance(value, tuple) else (value,)
-    return any(_same(one, other) for one in given for other in values)
+    if isinstance(value, tuple):
+        return any(one in values for one in value)
+    # First the quick look: rules put this question to hundreds of products in one search.
+    return value in values and any(_same(value, other) for other in values)
 
 
 def _same(one: _Value, other: Scalar) -> bool:

@@ -18,6 +18,12 @@ from query_api.key_ring import KeyRing
 from query_api.no_match import Thresholds, load_thresholds
 from query_api.quality import QualityReader
 from query_api.query_vector import QueryVectors
+from query_api.ranking.extras import Extras
+from query_api.ranking.learned import Model, load_model
+from query_api.ranking.ranker import Ranker
+from query_api.ranking.rule_store import RuleBook, RuleStore
+from query_api.ranking.sessions import SessionProfiles
+from query_api.ranking.verifier import Comparer, GeometryProcess, Verifier
 from query_api.scatter import RoutedShards, Scatter, ShardDirectory
 from query_api.search import Searcher
 from query_api.settings import ApiSettings, check_host
@@ -41,7 +47,7 @@ _RETRY_S = 0.5
 class EventPublisher(Protocol):
     """Hands an event to Kafka; see :class:`topics.publisher.Publisher`."""
 
-    async def publish(self, event: ProductAdded | ProductDeleted) -> Position: ...
+    async def publish(self, event: ProductAdded | ProductDeleted, *, hot: bool = False) -> Position: ...
 
 
 class TenantDeclarations(Protocol):
@@ -80,6 +86,10 @@ class Parts:
     store: ObjectStore
     feedback: FeedbackOut
     keys: KeyRing = field(default_factory=KeyRing)
+    rules: RuleBook = field(default_factory=RuleBook)
+    model: Model | None = None
+    comparer: Comparer | None = None
+    profiles: SessionProfiles = field(default_factory=SessionProfiles)
     thresholds: Thresholds = field(default_factory=lambda: Thresholds({}))
     quality: QualitySource = field(default_factory=NoQuality)
     metrics: Metrics = field(default_factory=NullMetrics)
@@ -88,7 +98,7 @@ class Parts:
 
     def searcher(self) -> Searcher:
         """The search pipeline over these parts."""
-        scatter = Scatter(self.directory, self.settings.lane.layout)
+        scatter = Scatter(self.directory, self.settings.lane.layout, metrics=self.metrics)
         return Searcher(
             lane=self.settings.lane,
             cluster=self.cluster,
@@ -96,9 +106,23 @@ class Parts:
             scatter=scatter,
             thresholds=self.thresholds,
             sessions=SessionTokens(),
+            ranker=self._ranker(),
+            extras=Extras(self.settings.lane, scatter, self.profiles),
             feedback=self.feedback,
             metrics=self.metrics,
             clock=self.clock,
+            attribute_types=lambda tenant: self.tenants.declaration(tenant).attributes,
+            target_ms=self.settings.target_ms,
+        )
+
+    def _ranker(self) -> Ranker:
+        return Ranker(
+            settings=self.settings.rank,
+            metrics=self.metrics,
+            rules=self.rules,
+            profiles=self.profiles,
+            model=self.model,
+            verifier=None if self.comparer is None else Verifier(self.comparer, self.store),
         )
 
 
@@ -111,14 +135,18 @@ async def open_parts(
     Waits for a broker, which a fresh start may bring up at the same time.
 
     Raises:
-        SettingsError: other machines are to be served, and there is no key.
+        SettingsError: other machines are to be served, and there is no key; or the model of ranking is none.
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
+        model = _model(settings)
         session = await stack.enter_async_context(open_session())
         cluster = Cluster(settings.lane, clock, node_age_max_s=settings.node_age_max_s)
         store = open_store(settings.store_url)
-        keys = await _keys(store)
+        keys = KeyRing(KeyStore(store))
+        rules = RuleBook(RuleStore(store))
+        await _read_first(keys.refresh)
+        await _read_first(rules.refresh)
         check_host(settings.host, has_keys=not keys.is_empty)
         publisher = await _publisher(settings, store)
         stack.push_async_callback(asyncio.to_thread, publisher.close)
@@ -130,6 +158,8 @@ async def open_parts(
         quality = QualityReader(settings.kafka)
         quality.start()
         stack.push_async_callback(asyncio.to_thread, quality.stop)
+        comparer = GeometryProcess()
+        stack.push_async_callback(asyncio.to_thread, comparer.close)
         space = settings.lane.space
         has_encoder = settings.has_encoder
         yield Parts(
@@ -142,7 +172,10 @@ async def open_parts(
             store=store,
             feedback=feedback,
             keys=keys,
-            thresholds=load_thresholds(settings),
+            rules=rules,
+            model=model,
+            comparer=comparer,
+            thresholds=await asyncio.to_thread(load_thresholds, settings, store),
             quality=quality,
             metrics=metrics,
             clock=clock,
@@ -150,13 +183,17 @@ async def open_parts(
         )
 
 
-async def _keys(store: ObjectStore) -> KeyRing:
-    """The keys there are. Nobody is served before they are known: without them everybody here may do everything."""
-    keys = KeyRing(KeyStore(store))
+def _model(settings: ApiSettings) -> Model | None:
+    rank = settings.rank
+    return load_model(rank.model, expected_value=rank.expected_value) if rank.model else None
+
+
+async def _read_first(refresh: Callable[[], None]) -> None:
+    """Read keys or rules. Nobody is served before they are known: without keys everybody here may do everything."""
     while True:
         try:
-            await asyncio.to_thread(keys.refresh)
-            return keys
+            await asyncio.to_thread(refresh)
+            return
         except (OSError, TransientError) as error:
             log.warning("waiting for the object store", error=str(error))
             await asyncio.sleep(_RETRY_S)

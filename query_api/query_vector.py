@@ -1,11 +1,15 @@
 """From what was asked to one vector of the lane's space."""
 
+import asyncio
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
 
 from query_api.encoder_client import QueryEncoder
-from query_api.encoder_wire import EncodeRequest
+from query_api.encoder_wire import EncodeAnswer, EncodeRequest, RegionsRequest
+from query_api.query_parts import Crop, Part, composed
 from query_api.scatter import Scatter
 from query_api.search_request import Query
 from schemas.embeddings import Vector, from_fp16
@@ -15,11 +19,19 @@ from schemas.shard import ShardLookup, ShardProduct
 
 
 class QueryVector(NamedTuple):
-    """The vector to search with, and what finding it took; ``exclude``: the product that was asked about."""
+    """The vector to search with.
+
+    Attributes:
+        vector: (dim,) float32 of unit norm; None for a filter alone.
+        timings_ms: what decoding and encoding took.
+        exclude: products that were asked about, and are no answer.
+        flags: what is wrong with the pictures, those of each in turn; see :mod:`query_api.picture_gate`.
+    """
 
     vector: Vector | None
     timings_ms: dict[str, float]
-    exclude: str | None = None
+    exclude: frozenset[str] = frozenset()
+    flags: tuple[tuple[str, ...], ...] = ()
 
 
 class QueryVectors:
@@ -35,17 +47,29 @@ class QueryVectors:
 
         Raises:
             EncoderUnavailable, InvalidRecord: as the encoder says.
-            NotFound, InvalidQuery: the product is not there, or has no picture to compare with.
+            NotFound, InvalidQuery: a product is not there, or has no picture to compare with; parts cancel out.
             ShardUnavailable: nobody knows the product now.
         """
-        if query.vector is not None or query.modality == "filter":
-            return QueryVector(query.vector, {})
-        if query.product_id is not None:
-            return QueryVector(await self.of_product(query.product_id, tenant), {}, query.product_id)
-        request = EncodeRequest(image=query.image, crop=query.crop, text=query.text)
-        answer = await self._encoder.encode(request, timeout_s=timeout_s)
-        timings = {"decode": answer.decode_ms, "encode": answer.encode_ms}
-        return QueryVector(fused(answer.image, answer.text, query.text_weight), timings)
+        parts = query.parts
+        if len(parts) == 1 and parts[0].vector is not None:
+            return QueryVector(parts[0].vector, {})
+        if not parts:
+            return QueryVector(None, {})
+        encoded, looked_up = await asyncio.gather(
+            self._encoded(parts, tenant, timeout_s=timeout_s), self._looked_up(parts, tenant)
+        )
+        given = {place: part.vector for place, part in enumerate(parts) if part.vector is not None}
+        vectors = given | encoded.vectors | looked_up
+        return QueryVector(
+            composed([vectors[place] for place in range(len(parts))], [part.weight for part in parts]),
+            encoded.timings_ms,
+            frozenset(part.product_id for part in parts if part.product_id is not None),
+            encoded.flags,
+        )
+
+    async def regions(self, image: bytes, *, timeout_s: float) -> tuple[Crop, ...]:
+        """Where objects may be in a picture; raises EncoderUnavailable, InvalidRecord."""
+        return (await self._encoder.regions(RegionsRequest(image=image), timeout_s=timeout_s)).boxes
 
     async def of_product(self, product_id: str, tenant: str) -> Vector:
         """The vector of a product's first view; raises as :meth:`resolve`."""
@@ -69,18 +93,50 @@ class QueryVectors:
         )
         return next((product for answer in found.answers for product in answer.products), None)
 
+    async def _encoded(self, parts: Sequence[Part], tenant: str, *, timeout_s: float) -> "_Encoded":
+        """The vectors of pictures and texts by their place; a picture and a text travel together."""
+        pictures = [place for place, part in enumerate(parts) if part.kind == "image"]
+        texts = [place for place, part in enumerate(parts) if part.kind == "text"]
+        pairs = list(zip_longest(pictures, texts))
+        answers = await asyncio.gather(
+            *(self._encoder.encode(_request(parts, *pair, tenant), timeout_s=timeout_s) for pair in pairs)
+        )
+        return _encoded(pairs, answers)
 
-def fused(image: bytes | None, text: bytes | None, text_weight: float) -> Vector:
-    """Early fusion: the weighted sum of picture and text, of unit norm again. One of them alone is itself.
+    async def _looked_up(self, parts: Sequence[Part], tenant: str) -> dict[int, Vector]:
+        wanted = {place: part.product_id for place, part in enumerate(parts) if part.product_id is not None}
+        vectors = await asyncio.gather(*(self.of_product(product_id, tenant) for product_id in wanted.values()))
+        return dict(zip(wanted, vectors, strict=True))
 
-    Raises:
-        InvalidQuery: picture and text cancel out.
-    """
-    vectors = [np.frombuffer(raw, dtype="<f4") for raw in (image, text) if raw is not None]
-    if len(vectors) == 1:
-        return vectors[0]
-    total = (1 - text_weight) * vectors[0] + text_weight * vectors[1]
-    norm = float(np.linalg.norm(total))
-    if norm < 1e-6:
-        raise InvalidQuery("picture and text say opposite things; choose another text_weight")
-    return (total / norm).astype(np.float32)
+
+class _Encoded(NamedTuple):
+    vectors: dict[int, Vector]
+    timings_ms: dict[str, float]
+    flags: tuple[tuple[str, ...], ...]
+
+
+_Pair = tuple[int | None, int | None]
+"""The places of a picture and of a text; None: there is none left."""
+
+
+def _request(parts: Sequence[Part], picture: int | None, text: int | None, tenant: str) -> EncodeRequest:
+    shown = Part() if picture is None else parts[picture]
+    said = None if text is None else parts[text].text
+    return EncodeRequest(image=shown.image, crop=shown.crop, text=said, tenant=tenant)
+
+
+def _encoded(pairs: Sequence[_Pair], answers: Sequence[EncodeAnswer]) -> _Encoded:
+    vectors: dict[int, Vector] = {}
+    for (picture, text), answer in zip(pairs, answers, strict=True):
+        for place, raw in ((picture, answer.image), (text, answer.text)):
+            if place is not None and raw is not None:
+                vectors[place] = np.frombuffer(raw, dtype="<f4")
+    if not answers:
+        return _Encoded({}, {}, ())
+    # They ran at the same time, so the longest is what it took.
+    timings = {
+        "decode": max(answer.decode_ms for answer in answers),
+        "encode": max(answer.encode_ms for answer in answers),
+    }
+    flags = tuple(answer.flags for (picture, _), answer in zip(pairs, answers, strict=True) if picture is not None)
+    return _Encoded(vectors, timings, flags)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from query_api import answers, docs_page, events, routes_operations, routes_products, routes_search
+from query_api import answers, docs_page, events, routes_batch, routes_operations, routes_products, routes_search
 from query_api.api_keys import Scope
 from query_api.search_request import ExplainBody, RawParameters, SearchBody
 
@@ -57,6 +57,15 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
+        "/v1/search/batch",
+        routes_batch.batch,
+        "Many searches at once",
+        answers.BatchAnswer,
+        scope="search",
+        body=routes_batch.BatchBody,
+    ),
+    Route(
+        "POST",
         "/v1/explain",
         routes_search.explain,
         "Why a product is where it is",
@@ -100,6 +109,7 @@ ROUTES: tuple[Route, ...] = (
         answers.PublishAnswer,
         scope="publish",
         body=dict[str, Any] | list[dict[str, Any]],
+        parameters=routes_products.PublishParameters,
         status=202,
     ),
     Route(

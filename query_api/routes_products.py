@@ -36,6 +36,12 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     offset: Annotated[int, msgspec.Meta(ge=0, le=RETRIEVED_MAX)] = 0
 
 
+class PublishParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``hot``: ahead of everything that is queued, for a few products that cannot wait."""
+
+    hot: bool = False
+
+
 class DeleteParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The version of the deletion; absent: the time at which Kafka takes it."""
 
@@ -63,10 +69,11 @@ async def publish(request: web.Request) -> web.Response:
     """``POST /v1/products``: one product or a list; the good ones go out even where others are refused."""
     caller = caller_of(request)
     parts = request.app[PARTS]
+    hot = convert_parameters(request.query, PublishParameters).hot
     lines, is_list = _lines(await json_bytes(request))
     turns = asyncio.Semaphore(_IN_FLIGHT)
     outcomes = await asyncio.gather(
-        *(_published(parts, caller, index, line, turns) for index, line in enumerate(lines))
+        *(_published(parts, caller, index, line, turns, hot=hot) for index, line in enumerate(lines))
     )
     positions = [position for _, position, _ in outcomes if position is not None]
     summary = publishing.summary([item for item, _, _ in outcomes], positions)
@@ -104,6 +111,8 @@ async def get(request: web.Request) -> web.Response:
     return answer(
         answers.ProductAnswer(
             **msgspec.structs.asdict(answers.product_of(product.hit, caller.tenant)),
+            views=answers.views_of(product, caller.tenant),
+            agreement=product.hit.agreement,
             content_version=product.content_version,
             offer_version=product.offer_version,
             read_token=token.encode(),
@@ -202,14 +211,14 @@ def _lines(raw: bytes) -> tuple[Sequence[Any], bool]:
 
 
 async def _published(
-    parts: Parts, caller: Caller, index: int, line: Any, turns: asyncio.Semaphore
+    parts: Parts, caller: Caller, index: int, line: Any, turns: asyncio.Semaphore, *, hot: bool
 ) -> tuple[answers.PublishedItem, Position | None, FreshlensError | None]:
     try:
         declaration = parts.tenants.declaration(caller.tenant)
         now_us = parts.clock.now_us()
         event = publishing.event_of(line, declaration, now_us=now_us, with_stored=caller.sees_all)
         async with turns:
-            position = await parts.publisher.publish(event)
+            position = await parts.publisher.publish(event, hot=hot)
     except FreshlensError as error:
         return publishing.rejected(index, line, error), None, error
     return publishing.accepted(index, event.product_id, position), position, None

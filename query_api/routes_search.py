@@ -1,6 +1,8 @@
 """Routes of shoppers: search, more like this, explain, and what they did with the results."""
 
+import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -53,10 +55,26 @@ class SimilarParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 _feedback = msgspec.json.Decoder(FeedbackBody)
 
 
+def is_not_to_be_tracked(headers: Mapping[str, str]) -> bool:
+    """Whether the shopper's browser says so: ``Sec-GPC: 1`` or ``DNT: 1``."""
+    return "1" in (headers.get("Sec-GPC"), headers.get("DNT"))
+
+
+def remember_click(request: web.Request, body: FeedbackBody, tenant: str) -> None:
+    """For the rest of the session, unless it is not to be tracked: then what was known of it is forgotten."""
+    ranker, now_us = request.app[SEARCHER].ranker, request.app[PARTS].clock.now_us()
+    if is_not_to_be_tracked(request.headers):
+        ranker.profiles.forget(tenant, body.session)
+    else:
+        ranker.profiles.clicked(tenant, body.session, body.product_id, body.kind, now_us)
+    if body.kind == "click":
+        ranker.seen.clicked(tenant, body.product_id)
+
+
 async def search(request: web.Request) -> web.Response:
     """``POST /v1/search``: a JSON body, or a raw picture with query parameters."""
     caller = caller_of(request)
-    query = await _query(request)
+    query = respecting(request, await _query(request))
     return answer(await request.app[SEARCHER].search(caller, query))
 
 
@@ -70,7 +88,7 @@ async def similar(request: web.Request) -> web.Response:
         timeout_ms=given.timeout_ms,
         session=given.session,
     )
-    query = query_of_body(body, request.app[PARTS].settings)
+    query = respecting(request, query_of_body(body, request.app[PARTS].settings))
     return answer(await request.app[SEARCHER].search(caller_of(request), query))
 
 
@@ -81,7 +99,7 @@ async def explain(request: web.Request) -> web.Response:
         raise InvalidQuery("product_id is the product to account for")
     caller = caller_of(request)
     product_key(caller.tenant, body.product_id)
-    query = explained_query(body, request.app[PARTS].settings)
+    query = respecting(request, explained_query(body, request.app[PARTS].settings))
     return answer(await Explainer(request.app[SEARCHER]).explain(caller, query, body.product_id))
 
 
@@ -93,6 +111,7 @@ async def feedback(request: web.Request) -> web.Response:
         raise InvalidQuery("query_id is the one of an answer: up to 64 of A-Z, a-z, 0-9, '_' and '-'")
     product_key(caller.tenant, body.product_id)
     parts = request.app[PARTS]
+    remember_click(request, body, caller.tenant)
     click = Click(
         query_id=body.query_id,
         tenant=caller.tenant,
@@ -104,6 +123,12 @@ async def feedback(request: web.Request) -> web.Response:
         session=body.session,
     )
     return answer(FeedbackAnswer(parts.feedback.clicked(click)), status=202)
+
+
+def respecting(request: web.Request, query: Query) -> Query:
+    if not is_not_to_be_tracked(request.headers):
+        return query
+    return dataclasses.replace(query, ranking=dataclasses.replace(query.ranking, personalise=False))
 
 
 def decode_filter(text: str) -> dict[str, object]:

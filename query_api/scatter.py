@@ -1,18 +1,21 @@
-"""Asking every shard at once, each replica after the other until one answers."""
+"""Asking every shard at once, each replica after the other until one answers; a slow one is doubled by the next."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import aiohttp
+import msgspec
 import structlog
 
 from query_api.cluster import Cluster
+from query_api.hedging import Hedges
 from query_api.shards import RemoteShard
 from schemas.errors import ShardUnavailable, TransientError
 from schemas.identity import ProductKey, partition_of
 from schemas.layout import Layout
+from schemas.metrics import Metrics, NullMetrics
 from schemas.shard import Shard, ShardAnswer, ShardLookup, ShardProducts, ShardSearch
 
 log = structlog.get_logger()
@@ -25,6 +28,9 @@ class Replica(Protocol):
 
     @property
     def shard(self) -> Shard: ...
+
+    @property
+    def node_id(self) -> str: ...
 
     def failed(self) -> None: ...
 
@@ -54,9 +60,18 @@ class Answers(Generic[A]):
 class Scatter:
     """Search goes to all shards, look-up to those that hold the products."""
 
-    def __init__(self, directory: ShardDirectory, layout: Layout) -> None:
+    def __init__(
+        self,
+        directory: ShardDirectory,
+        layout: Layout,
+        *,
+        metrics: Metrics = NullMetrics(),  # noqa: B008  # reports to nobody
+        hedges: Hedges | None = None,
+    ) -> None:
         self._directory = directory
         self._layout = layout
+        self._metrics = metrics
+        self._hedges = hedges or Hedges()
 
     async def search(self, request: ShardSearch) -> Answers[ShardAnswer]:
         """Ask every shard.
@@ -65,8 +80,11 @@ class Scatter:
             QueryError: a shard refuses the request. ShardUnavailable, DeadlineExceeded: not one of them answered.
         """
 
+        now = asyncio.get_running_loop().time
+        started = now()
+
         async def ask(shard: Shard) -> ShardAnswer:
-            return await shard.search(request)
+            return await shard.search(_in_time(request, (now() - started) * 1000))
 
         return await self._each(dict.fromkeys(range(self._layout.shards), ask))
 
@@ -108,15 +126,59 @@ class Scatter:
         return Answers(tuple(answers), len(questions))
 
     async def _ask(self, shard: int, question: Callable[[Shard], Awaitable[A]]) -> A:
+        replicas = self._directory.replicas(shard)
         last = ShardUnavailable(f"no node serves shard {shard} now")
-        for replica in self._directory.replicas(shard):
+        if len(replicas) > 1:
             try:
-                return await question(replica.shard)
+                return await self._hedged(replicas[0], replicas[1], question)
             except ShardUnavailable as error:
-                log.warning("shard unavailable", shard=shard, error=error.message)
-                replica.failed()
+                last = error
+        for replica in replicas if len(replicas) == 1 else replicas[2:]:
+            try:
+                return await _asked(replica, question)
+            except ShardUnavailable as error:
                 last = error
         raise last
+
+    async def _hedged(self, first: Replica, second: Replica, question: Callable[[Shard], Awaitable[A]]) -> A:
+        """The answer of the first; or, once it takes longer than usual or fails, of whichever of the two comes first.
+
+        Exactly one answer is used; what the other was asked is cancelled (HOLES 24).
+        """
+        after_s = self._hedges.after_s(first.node_id)
+        asked = _started(self._timed(first, question))
+        try:
+            await asyncio.wait({asked}, timeout=after_s)
+            if not asked.done() and not self._hedges.take():
+                await asyncio.wait({asked})
+            if not asked.done():
+                return await self._race(asked, _started(self._timed(second, question)))
+        finally:
+            asked.cancel()
+        if isinstance(asked.exception(), ShardUnavailable):
+            return await _asked(second, question)
+        return asked.result()
+
+    async def _race(self, asked: "asyncio.Task[A]", hedge: "asyncio.Task[A]") -> A:
+        try:
+            await asyncio.wait({asked, hedge}, return_when=asyncio.FIRST_COMPLETED)
+            chosen, other = (asked, hedge) if asked.done() else (hedge, asked)
+            if isinstance(chosen.exception(), ShardUnavailable):
+                await asyncio.wait({other})
+                chosen = other
+            self._metrics.count("freshlens_hedges_total", outcome="won" if chosen is hedge else "lost")
+            return chosen.result()
+        finally:
+            hedge.cancel()
+
+    async def _timed(self, replica: Replica, question: Callable[[Shard], Awaitable[A]]) -> A:
+        now = asyncio.get_running_loop().time
+        started = now()
+        try:
+            return await _asked(replica, question)
+        finally:
+            # Also of one that was given up: otherwise a node that became slow would look fast for ever.
+            self._hedges.took(replica.node_id, now() - started)
 
 
 class RoutedShards:
@@ -149,6 +211,32 @@ class _RoutedReplica:
 
     def failed(self) -> None:
         self.on_failure(self.node_id)
+
+
+def _started(work: Coroutine[None, None, A]) -> "asyncio.Task[A]":
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to look at it
+    return task
+
+
+async def _asked(replica: Replica, question: Callable[[Shard], Awaitable[A]]) -> A:
+    try:
+        return await question(replica.shard)
+    except ShardUnavailable as error:
+        log.warning("shard unavailable", node=replica.node_id, error=error.message)
+        replica.failed()
+        raise
+
+
+def _in_time(request: ShardSearch, passed_ms: float) -> ShardSearch:
+    """The request with the time that is left of it; raises ShardUnavailable when there is none."""
+    if passed_ms < 1:
+        return request
+    waited_ms = min(request.wait_ms, int(passed_ms))
+    left_ms = request.timeout_ms - (int(passed_ms) - waited_ms)
+    if left_ms <= 0:
+        raise ShardUnavailable(f"no time is left of timeout_ms={request.timeout_ms} to ask another node")
+    return msgspec.structs.replace(request, timeout_ms=left_ms, wait_ms=request.wait_ms - waited_ms)
 
 
 def shard_of(key: ProductKey, layout: Layout) -> int:

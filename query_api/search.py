@@ -1,23 +1,33 @@
 """The search pipeline: wait for freshness, find the vector, ask the shards, merge, rank, judge, answer, tell."""
 
+import asyncio
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from query_api import answers, merging
+from msgspec import UNSET, structs
+
+from query_api import answers, deadlines, facets, fields, merging, picture_gate, region_search
 from query_api.cluster import Cluster
+from query_api.deadlines import Budgets, Cut, Step
 from query_api.feedback_out import FeedbackOut
 from query_api.freshness import Requirement, SessionTokens, answer_token
 from query_api.identity import Caller
 from query_api.no_match import Thresholds
+from query_api.pressure import Pressure
 from query_api.query_vector import QueryVector, QueryVectors
-from query_api.rank import Ranked, rank
+from query_api.ranking.extras import Extra, Extras
+from query_api.ranking.features import FEATURES
+from query_api.ranking.ranked import Ranked
+from query_api.ranking.ranker import Plan, Ranker, asked_of
+from query_api.ranking.stages import Asked, Outcome
 from query_api.scatter import Answers, Scatter
 from query_api.search_request import Query
+from query_api.settings import TARGET_MS
 from schemas.clock import Clock
 from schemas.embeddings import to_fp16
-from schemas.errors import DeadlineExceeded, FreshnessUnmet
+from schemas.errors import DeadlineExceeded, FreshnessUnmet, ShardUnavailable
 from schemas.feedback import Search, Shown
 from schemas.lane import Lane
 from schemas.metrics import Metrics
@@ -37,6 +47,31 @@ class Retrieved(NamedTuple):
     shards: Answers[ShardAnswer]
 
 
+class RankedSearch(NamedTuple):
+    """What was retrieved, and the candidates as the stages of ranking ordered them: more than are shown."""
+
+    retrieved: Retrieved
+    outcome: Outcome
+    cut: Cut
+    asked: Asked
+    searched_at: float
+    """When the shards had answered, by the monotonic clock."""
+
+    @property
+    def plan(self) -> Plan:
+        """How it was ranked."""
+        return self.cut.plan
+
+    @property
+    def best(self) -> float | None:
+        """The greatest similarity; None when nothing was found."""
+        return self.retrieved.hits[0].similarity if self.retrieved.hits else None
+
+
+def _undeclared(tenant: str) -> Mapping[str, str]:  # noqa: ARG001
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Searcher:
     """Answers searches; one per process."""
@@ -47,9 +82,15 @@ class Searcher:
     scatter: Scatter
     thresholds: Thresholds
     sessions: SessionTokens
+    ranker: Ranker
+    extras: Extras
     feedback: FeedbackOut
     metrics: Metrics
     clock: Clock
+    attribute_types: Callable[[str], Mapping[str, str]] = _undeclared
+    pressure: Pressure = field(default_factory=Pressure)
+    budgets: Budgets = Budgets()  # noqa: RUF009  # frozen
+    target_ms: int = TARGET_MS
 
     async def search(self, caller: Caller, query: Query) -> answers.SearchAnswer:
         """The answer to a checked query.
@@ -57,37 +98,128 @@ class Searcher:
         Raises:
             FreshnessUnmet: ``require`` was set and could not be had within ``wait_ms``.
             DeadlineExceeded: ``timeout_ms`` is used up before the shards could be asked.
-            ShardUnavailable: not one shard answered. Others as :meth:`QueryVectors.resolve`.
+            ShardUnavailable: not one shard answered, or not all of them and ``partial`` is ``forbid``.
+                Others as :meth:`QueryVectors.resolve`.
         """
-        started = self.clock.monotonic()
+        began = self.clock.monotonic()
+        self.pressure.begin()
+        try:
+            return await self._searched(caller, query, began)
+        finally:
+            self.pressure.end(began, self.clock.monotonic())
+
+    async def _searched(self, caller: Caller, query: Query, started: float) -> answers.SearchAnswer:
+        fields.check_declared(query.filter, self.attribute_types(caller.tenant))
         needed, wait_ms = await self._freshness(caller, query)
         waited = self.clock.monotonic()
         found = await self.vectors.resolve(query, caller.tenant, timeout_s=query.timeout_ms / 1000)
         resolved = self.clock.monotonic()
-        left_ms = query.timeout_ms - int((resolved - waited) * 1000)
-        if left_ms <= 0:
+
+        def left_ms() -> float:
+            return query.timeout_ms - (self.clock.monotonic() - waited) * 1000
+
+        if left_ms() <= 0:
             raise DeadlineExceeded(f"the query's vector alone took longer than timeout_ms={query.timeout_ms}")
-        retrieved = await self.retrieve(
-            caller, query, found, needed=needed, wait_ms=wait_ms, timeout_ms=left_ms, k=query.k
+        ranked = await self.ranked(
+            caller, query, found, needed=needed, wait_ms=wait_ms, left_ms=left_ms, step=self.step(left_ms())
         )
-        searched = self.clock.monotonic()
-        is_met = needed.is_covered and all(answer.freshness_met for answer in retrieved.shards.answers)
-        if query.require and (not is_met or retrieved.shards.is_partial):
-            raise FreshnessUnmet("the index has not reached min_offset; wait longer with wait_ms, or do not require it")
-        ranked = rank(retrieved.hits, query.k)
-        rejected = self.thresholds.rejects(query.modality, ranked[0].hit.similarity if ranked else None)
-        shown = [] if rejected else ranked
+        is_met = _is_met(query, needed, ranked.retrieved.shards)
+        nearest = ranked.outcome.pool[: query.k]
+        shown = [] if self.is_no_match(query, found, ranked) else nearest
+        regions = await region_search.searched(self, caller, query, left_ms=left_ms) if query.regions else UNSET
         done = self.clock.monotonic()
         timings = {
             "wait": waited - started,
             "resolve": resolved - waited,
-            "search": searched - resolved,
-            "rank": done - searched,
+            "search": ranked.searched_at - resolved,
+            "rank": done - ranked.searched_at,
             "total": done - started,
         }
-        answer = self._answer(caller, query, retrieved, shown, is_met, _rounded(timings, found.timings_ms))
-        self._tell(caller, query, found, answer)
+        timings_ms = _rounded(timings, found.timings_ms) | ranked.outcome.timings_ms
+        answer = self._answer(caller, query, ranked, shown, is_met, timings_ms)
+        answer = structs.replace(
+            answer,
+            warnings=[*picture_gate.warnings_of(found.flags), *answer.warnings],
+            limited_matches=answers.results_of(nearest, caller.tenant) if _is_limited(query, shown) else UNSET,
+            regions=regions,
+        )
+        self._tell(caller, query, found, answer, self.ranker.features_of(shown, ranked.asked, ranked.best or 0.0))
         return answer
+
+    async def ranked(
+        self,
+        caller: Caller,
+        query: Query,
+        found: QueryVector,
+        *,
+        left_ms: Callable[[], float],
+        needed: Requirement | None = None,
+        wait_ms: int = 0,
+        step: Step = Step.NONE,
+    ) -> RankedSearch:
+        """Retrieve what ranking needs, and rank it; raises as :meth:`retrieve`.
+
+        Args:
+            step: how much to leave out so that it is done in time.
+        """
+        now_us = self.clock.now_us()
+        cut = deadlines.cut(
+            self.ranker.plan(caller.tenant, query, now_us),
+            step,
+            k=query.k,
+            left_ms=left_ms(),
+            is_exact=query.exact,
+            budgets=self.budgets,
+        )
+        plan, timeout_ms = cut.plan, cut.retrieve_ms
+        retrieving = self.retrieve(
+            caller, query, found, needed=needed, wait_ms=wait_ms, timeout_ms=timeout_ms, k=plan.retrieved, cut=cut
+        )
+        if plan.needs_more:
+            fetching = self.extras.fetch(plan, caller.tenant, query, now_us=now_us)
+            retrieved, extra = await asyncio.gather(retrieving, fetching)
+        else:
+            retrieved, extra = await retrieving, Extra()
+        asked = asked_of(
+            query,
+            tenant=caller.tenant,
+            now_us=now_us,
+            settings=self.ranker.settings,
+            vector=found.vector,
+            profile=extra.profile,
+            threshold=self.thresholds.of(query.modality, found.vector),
+            reference=extra.reference,
+        )
+        pinned = await self._pinned(caller, plan, found, retrieved, timeout_ms) if plan.pins else []
+        searched_at = self.clock.monotonic()
+        outcome = await self.ranker.rank(plan, retrieved.hits + pinned, asked, left_ms=left_ms, skip=cut.skip)
+        for each in cut.steps:
+            self.metrics.count("freshlens_degraded_total", step=each.name.lower())
+        return RankedSearch(retrieved, outcome, cut, asked, searched_at)
+
+    async def _pinned(
+        self, caller: Caller, plan: Plan, found: QueryVector, retrieved: Retrieved, timeout_ms: int
+    ) -> list[ShardHit]:
+        return await self.extras.pinned(
+            plan,
+            caller.tenant,
+            found.vector,
+            known={hit.product_id for hit in retrieved.hits} | found.exclude,
+            states=[answer.state for answer in retrieved.shards.answers],
+            timeout_ms=timeout_ms,
+        )
+
+    def step(self, left_ms: float) -> Step:
+        """How much a search has to leave out, by the time it has and by how busy this process is."""
+        by_pressure = deadlines.step_by_pressure(self.pressure.expected_ms, self.target_ms)
+        return max(deadlines.step_by_time(left_ms, self.budgets), by_pressure)
+
+    def is_no_match(self, query: Query, found: QueryVector, ranked: RankedSearch) -> bool:
+        """Whether nothing that was found is like what was asked for."""
+        is_picture = all(part.kind == "image" for part in query.parts)
+        if is_picture and picture_gate.is_hopeless(found.flags):
+            return True
+        return self.thresholds.rejects(query.modality, ranked.best, found.vector)
 
     async def retrieve(
         self,
@@ -101,32 +233,39 @@ class Searcher:
         wait_ms: int = 0,
         exact: bool | None = None,
         collapse: bool | None = None,
+        cut: Cut | None = None,
     ) -> Retrieved:
         """The k best hits of all shards; raises QueryError and ShardUnavailable.
 
-        ``exact`` and ``collapse`` are as the query says, unless given.
+        ``exact`` and ``collapse`` are as the query says, unless given; a ``cut`` plan says what ranking needs.
         """
-        is_collapsed = query.collapse if collapse is None else collapse
+        plan = cut.plan if cut else None
+        is_collapsed = (plan.collapse if plan else query.collapse) if collapse is None else collapse
         # One more where the product that was asked about will be taken out.
-        wanted = min(k + (found.exclude is not None), RETRIEVED_MAX)
+        wanted = min(k + len(found.exclude), RETRIEVED_MAX)
         request = ShardSearch(
             lane=self.lane.name,
             layout_id=self.lane.layout.layout_id,
             tenant=caller.tenant,
             vector=None if found.vector is None else found.vector.tobytes(),
             k=wanted,
-            filter=query.filter,
+            filter=plan.filter if plan else query.filter,
             min_applied=needed.min_applied if needed else {},
             wait_ms=wait_ms,
             timeout_ms=timeout_ms,
             exact=query.exact if exact is None else exact,
             collapse=is_collapsed,
+            with_vectors=plan is not None and plan.with_vectors,
+            facets=query.facets if cut else (),
+            effort=cut.effort if cut else 1.0,
         )
         shards = await self.scatter.search(request)
+        if not shards.is_partial:
+            fields.check_known(shards.answers, self.attribute_types(caller.tenant))
         lists = [answer.hits for answer in shards.answers]
         hits = merging.best(lists, wanted, by_similarity=found.vector is not None, collapse=is_collapsed)
-        if found.exclude is not None:
-            hits = [hit for hit in hits if hit.product_id != found.exclude][:k]
+        if found.exclude:
+            hits = [hit for hit in hits if hit.product_id not in found.exclude][:k]
         return Retrieved(hits, shards)
 
     async def _freshness(self, caller: Caller, query: Query) -> tuple[Requirement, int]:
@@ -149,18 +288,18 @@ class Searcher:
         self,
         caller: Caller,
         query: Query,
-        retrieved: Retrieved,
+        ranked: RankedSearch,
         shown: Sequence[Ranked],
         is_met: bool,
         timings_ms: dict[str, float],
     ) -> answers.SearchAnswer:
-        shards = retrieved.shards
+        shards, explain = ranked.retrieved.shards, query.ranking.explain
         states = [answer.state for answer in shards.answers]
         token = answer_token(states)
         self.sessions.remember(caller.tenant, query.session, token)
         return answers.SearchAnswer(
             query_id=secrets.token_hex(16),
-            results=[answers.result_of(ranked, place, caller.tenant) for place, ranked in enumerate(shown, 1)],
+            results=answers.results_of(shown, caller.tenant, explain=explain),
             no_match=not shown and not shards.is_partial,
             total_candidates=sum(answer.total_candidates for answer in shards.answers),
             freshness_met=is_met and not (query.token.positions and shards.is_partial),
@@ -168,10 +307,19 @@ class Searcher:
             freshness=answers.freshness_of(states),
             shards=answers.ShardCount(shards.answered, shards.total),
             timings_ms=timings_ms,
-            warnings=_warnings(shards, is_met),
+            warnings=_warnings(shards, is_met) + ranked.cut.warnings + ranked.outcome.warnings,
+            ranking=_ranking(ranked) if explain else UNSET,
+            facets=facets.merged([each.facets for each in shards.answers], query.facets) if query.facets else UNSET,
         )
 
-    def _tell(self, caller: Caller, query: Query, found: QueryVector, answer: answers.SearchAnswer) -> None:
+    def _tell(
+        self,
+        caller: Caller,
+        query: Query,
+        found: QueryVector,
+        answer: answers.SearchAnswer,
+        features: list[list[float]],
+    ) -> None:
         for stage, milliseconds in answer.timings_ms.items():
             self.metrics.observe("freshlens_search_stage_seconds", milliseconds / 1000, stage=stage)
         for warning in answer.warnings:
@@ -185,7 +333,8 @@ class Searcher:
                 searched_at=self.clock.now_us(),
                 modality=query.modality,
                 k=query.k,
-                shown=tuple(Shown(result.product_id, result.position, result.score) for result in answer.results),
+                shown=_shown(answer.results, features),
+                feature_names=FEATURES if features else None,
                 no_match=answer.no_match,
                 space=self.lane.space.name,
                 freshness_met=answer.freshness_met,
@@ -197,6 +346,38 @@ class Searcher:
                 session=query.session,
             )
         )
+
+
+def _shown(results: Sequence[answers.Result], features: list[list[float]]) -> tuple[Shown, ...]:
+    rows = features or [[]] * len(results)
+    return tuple(
+        Shown(result.product_id, result.position, result.score, features=tuple(row))
+        for result, row in zip(results, rows, strict=True)
+    )
+
+
+def _ranking(ranked: RankedSearch) -> answers.RankingFacts:
+    options = ranked.asked.options
+    return answers.RankingFacts(
+        weights=options.weights._asdict(),
+        diversity=options.diversity,
+        rules_version=ranked.plan.rule_set.version,
+        retrieved=len(ranked.retrieved.hits),
+    )
+
+
+def _is_met(query: Query, needed: Requirement, shards: Answers[ShardAnswer]) -> bool:
+    """Whether the answer is as fresh as asked; raises FreshnessUnmet, ShardUnavailable where it must not be less."""
+    is_met = needed.is_covered and all(answer.freshness_met for answer in shards.answers)
+    if query.require and (not is_met or shards.is_partial):
+        raise FreshnessUnmet("the index has not reached min_offset; wait longer with wait_ms, or do not require it")
+    if query.forbids_partial and shards.is_partial:
+        raise ShardUnavailable(f"{shards.answered} of {shards.total} shards answered, and partial is forbidden")
+    return is_met
+
+
+def _is_limited(query: Query, shown: Sequence[Ranked]) -> bool:
+    return query.limited_matches and not shown
 
 
 def _both(one: Requirement, other: Requirement) -> Requirement:

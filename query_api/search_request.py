@@ -2,39 +2,41 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from query_api.query_parts import (
+    PARTS_MAX,
+    Crop,
+    Given,
+    ImageBody,
+    Part,
+    PartBody,
+    VectorBody,
+    checked_crop,
+    checked_part,
+    checked_text,
+    checked_vector,
+    image_bytes,
+    modality_of,
+    weighted,
+)
+from query_api.ranking.options import RankFields, RankOptions, RankParameters, options_of
 from query_api.settings import TIMEOUT_MS, TIMEOUT_MS_MAX, WAIT_MS_MAX, ApiSettings
-from schemas.embeddings import Space, Vector, normalise
+from schemas.embeddings import Vector
 from schemas.errors import InvalidQuery, UnknownField
 from schemas.filters import Filter, parse_filter
 from schemas.identity import product_key
-from schemas.product_lines import decode_base64
 from schemas.progress import Position, ReadToken, decode_token
 
-Crop = tuple[float, float, float, float]
-"""Left, top, width and height as shares of the upright picture, 0 to 1."""
 _INT64_MAX = 2**63 - 1
-_ROUNDING = 0.005
-"""A page that rounds its frame may end a little outside."""
 
 Offset = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
+FACETS_MAX = 8
+Partial = Literal["allow", "forbid"]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 S = TypeVar("S", bound=msgspec.Struct)
-
-
-class ImageBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A picture within JSON: its bytes in base64, with or without a ``data:`` prefix."""
-
-    base64: str
-
-
-class VectorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A vector that names its embedding space."""
-
-    values: list[float]
-    space: str = ""
 
 
 class OffsetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,8 +48,8 @@ class OffsetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_id: str = ""
 
 
-class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/search``: a picture, a text or both; or a product_id; or a vector; or a filter alone."""
+class SearchBody(RankFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/search``: pictures, texts, products and vectors, summed by weight; or a filter alone."""
 
     image: ImageBody | str | None = None
     """A picture: base64 in an object, or a data URL."""
@@ -57,9 +59,20 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     vector: list[float] | VectorBody | None = None
     crop: Crop | None = None
     """Left, top, width, height, as shares of the picture."""
-    text_weight: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
-    """Of picture and text together: how much the text counts."""
+    images: Annotated[tuple[ImageBody | str, ...], msgspec.Meta(max_length=PARTS_MAX)] = ()
+    """Further pictures, each counting as much as the first."""
+    text_weight: Share = 0.5
+    """How much the text counts; pictures, product and vector share the rest."""
+    minus: str | None = None
+    """A text that the answer should be unlike: like this, but not …"""
+    minus_weight: Share = 0.5
+    parts: Annotated[tuple[PartBody, ...], msgspec.Meta(max_length=PARTS_MAX)] = ()
+    """Whatever else the query is made of, each with a weight of its own."""
+    regions: bool = False
+    """Look for objects in the picture, and search for each of them too."""
     filter: dict[str, Any] | None = None
+    facets: Annotated[tuple[str, ...], msgspec.Meta(max_length=FACETS_MAX)] = ()
+    """Fields whose values are counted over all products that pass the filter."""
     k: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
     timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)] | None = None
     min_offset: str | OffsetBody | None = None
@@ -74,19 +87,28 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Scan everything instead of using the approximate indexes."""
     collapse: bool = False
     """Show only the best of several products with the same first picture."""
+    limited_matches: bool = False
+    """When nothing is similar enough, show the nearest, apart from ``results``."""
+    partial: Partial = "allow"
+    """``forbid``: refuse with 503 rather than answer without one of the shards."""
 
 
 class ExplainBody(SearchBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A search by picture, text, vector, filter or nothing, and in ``product_id`` the product to account for."""
 
 
-class RawParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RawParameters(RankParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query parameters beside a raw picture in the body; the fields of SearchBody."""
 
     text: str | None = None
     crop: str | None = None
-    text_weight: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    text_weight: Share = 0.5
+    minus: str | None = None
+    minus_weight: Share = 0.5
+    regions: bool = False
     filter: str | None = None
+    facets: str | None = None
+    """Fields, with commas."""
     k: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
     timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)] | None = None
     min_offset: str | None = None
@@ -95,20 +117,30 @@ class RawParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
     exact: bool = False
     collapse: bool = False
+    limited_matches: bool = False
+    partial: Partial = "allow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A checked search. ``modality`` says which of image, text, product_id and vector are there."""
+    """A checked search.
+
+    Attributes:
+        modality: the kinds of its parts, see :func:`query_parts.modality_of`.
+        parts: all that its vector is made of; empty for a filter alone.
+        image: the picture named ``image``, and its ``crop``; likewise ``text``, ``product_id`` and ``vector``.
+    """
 
     modality: str
+    parts: tuple[Part, ...] = ()
     image: bytes | None = None
     text: str | None = None
     product_id: str | None = None
     vector: Vector | None = None
     crop: Crop | None = None
-    text_weight: float = 0.5
+    regions: bool = False
     filter: Filter | None = None
+    facets: tuple[str, ...] = ()
     filter_json: str | None = None
     k: int = 10
     timeout_ms: int = TIMEOUT_MS
@@ -118,6 +150,9 @@ class Query:
     session: str | None = None
     exact: bool = False
     collapse: bool = False
+    limited_matches: bool = False
+    forbids_partial: bool = False
+    ranking: RankOptions = field(default_factory=RankOptions)
 
 
 def decode_body(raw: bytes, decoder: msgspec.json.Decoder[S]) -> S:
@@ -155,7 +190,7 @@ def query_of_body(body: SearchBody, settings: ApiSettings) -> Query:
 def explained_query(body: ExplainBody, settings: ApiSettings) -> Query:
     """The search within an ExplainBody; without one, whether the product can be found at all. Raises as above."""
     asked = msgspec.structs.replace(body, product_id=None)
-    if asked.image is None and asked.vector is None and asked.filter is None and not asked.text:
+    if not _asks_something(asked):
         return Query(modality="filter", k=body.k, timeout_ms=body.timeout_ms or settings.timeout_ms)
     return query_of_body(asked, settings)
 
@@ -168,40 +203,34 @@ def query_of_picture(raw: bytes, parameters: Mapping[str, str], settings: ApiSet
     fields = msgspec.structs.asdict(given)
     fields["filter"] = None if given.filter is None else _json_object(given.filter)
     fields["crop"] = None if given.crop is None else _numbers(given.crop)
+    fields["facets"] = _names(given.facets)
     return _checked(SearchBody(**fields), raw, settings)
 
 
-def image_bytes(image: ImageBody | str | None) -> bytes | None:
-    """The bytes of a picture within JSON; raises InvalidProduct when they do not decode."""
-    if image is None:
-        return None
-    if isinstance(image, str) and not image.startswith("data:"):
-        raise InvalidQuery('image is {"base64": "…"} or a data: URL')
-    raw = decode_base64(image if isinstance(image, str) else image.base64)
-    if not raw:
-        raise InvalidQuery("the picture is empty")
-    return raw
+def _asks_something(body: SearchBody) -> bool:
+    return bool(body.image or body.images or body.vector is not None or body.parts or body.filter or body.text)
 
 
 def _checked(body: SearchBody, image: bytes | None, settings: ApiSettings) -> Query:
     limits = settings.limits
     if body.k > limits.k_max:
         raise InvalidQuery(f"k is at most {limits.k_max}")
-    text = (body.text or "").strip() or None
-    if text is not None and len(text) > limits.text_chars_max:
-        raise InvalidQuery(f"text has at most {limits.text_chars_max} characters")
-    if body.product_id is not None:
-        product_key("any", body.product_id)
-    vector = None if body.vector is None else _vector(body.vector, settings.lane.space)
+    given = _given(body, image, settings)
+    parts = weighted(given)
+    if not parts and body.filter is None:
+        raise InvalidQuery("say what to search for: image, text, product_id, vector or filter")
+    first = {part.kind: part for part in reversed(given.seen)}
     return Query(
-        modality=_modality(image, text, body.product_id, vector, body.filter),
+        modality=modality_of(parts),
+        parts=parts,
         image=image,
-        text=text,
+        text=given.text,
         product_id=body.product_id,
-        vector=vector,
-        crop=_crop(body.crop, image),
-        text_weight=body.text_weight,
+        vector=first["vector"].vector if "vector" in first else None,
+        crop=first["image"].crop if image is not None else None,
+        regions=_regions(body, parts),
         filter=None if body.filter is None else parse_filter(body.filter),
+        facets=tuple(dict.fromkeys(body.facets)),
         filter_json=None if body.filter is None else msgspec.json.encode(body.filter).decode(),
         k=body.k,
         timeout_ms=body.timeout_ms or settings.timeout_ms,
@@ -211,7 +240,38 @@ def _checked(body: SearchBody, image: bytes | None, settings: ApiSettings) -> Qu
         session=body.session or None,
         exact=body.exact,
         collapse=body.collapse,
+        limited_matches=body.limited_matches,
+        forbids_partial=body.partial == "forbid",
+        ranking=options_of(body, settings.rank),
     )
+
+
+def _given(body: SearchBody, image: bytes | None, settings: ApiSettings) -> Given:
+    limits, space = settings.limits, settings.lane.space
+    crop = checked_crop(body.crop, image)
+    seen = [] if image is None else [Part(image=image, crop=crop)]
+    seen += [Part(image=image_bytes(each)) for each in body.images]
+    if body.product_id is not None:
+        seen.append(Part(product_id=product_key("any", body.product_id).product_id))
+    if body.vector is not None:
+        seen.append(Part(vector=checked_vector(body.vector, space)))
+    has_text = body.text is not None and body.text.strip()
+    return Given(
+        seen=seen,
+        text=checked_text(body.text, limits, "text") if body.text is not None and has_text else None,
+        text_weight=body.text_weight,
+        minus=None if body.minus is None else checked_text(body.minus, limits, "minus"),
+        minus_weight=body.minus_weight,
+        parts=[checked_part(part, space, limits) for part in body.parts],
+    )
+
+
+def _regions(body: SearchBody, parts: tuple[Part, ...]) -> bool:
+    """Whether objects are looked for; raises InvalidQuery unless there is one whole picture to look in."""
+    pictures = [part for part in parts if part.kind == "image"]
+    if body.regions and (len(pictures) != 1 or pictures[0].crop is not None):
+        raise InvalidQuery("regions needs one picture without crop")
+    return body.regions
 
 
 def token_of_body(given: str | OffsetBody | None) -> ReadToken:
@@ -223,43 +283,18 @@ def token_of_body(given: str | OffsetBody | None) -> ReadToken:
     return ReadToken((Position(given.log_id, given.topic, given.partition, given.offset),))
 
 
-def _modality(image: object, text: object, product_id: object, vector: object, filter_: object) -> str:
-    pictured = "+".join(name for name, value in (("image", image), ("text", text)) if value is not None)
-    ways = [
-        *([pictured] if pictured else []),
-        *(["product"] if product_id is not None else []),
-        *(["vector"] if vector is not None else []),
-    ]
-    if len(ways) > 1:
-        raise InvalidQuery(f"search by one of {', '.join(ways)}; picture and text go together, the others alone")
-    if not ways and filter_ is None:
-        raise InvalidQuery("say what to search for: image, text, product_id, vector or filter")
-    return ways[0] if ways else "filter"
-
-
-def _vector(given: list[float] | VectorBody, space: Space) -> Vector:
-    if isinstance(given, VectorBody):
-        return normalise(given.values, space, space_name=given.space)
-    return normalise(given, space)
-
-
-def _crop(crop: Crop | None, image: bytes | None) -> Crop | None:
-    if crop is None:
-        return None
-    if image is None:
-        raise InvalidQuery("crop needs a picture")
-    left, top, width, height = crop
-    is_inside = min(crop) >= 0 and max(left + width, top + height) <= 1 + _ROUNDING
-    if not (is_inside and width > 0 and height > 0):
-        raise InvalidQuery("crop is left, top, width and height as shares of the picture, all within 0 to 1")
-    return left, top, min(width, 1 - left), min(height, 1 - top)
-
-
 def _json_object(text: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidQuery(f"filter is a JSON object: {error}") from None
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if len(names) > FACETS_MAX:
+        raise InvalidQuery(f"facets names at most {FACETS_MAX} fields")
+    return names
 
 
 def _numbers(text: str) -> Crop:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urlsplit
 
+from processors.gate_settings import GateSettings
+from query_api.ranking.settings import RankSettings
 from schemas.environment import Environment
 from schemas.errors import SettingsError
 from schemas.lane import UNREAD, Lane
@@ -17,6 +19,7 @@ BUNDLED_ENCODER = "bundled"
 TIMEOUT_MS = 5_000
 """Encoding on a laptop that is busy with an import fits, and nobody waits for ever."""
 TIMEOUT_MS_MAX = 30_000
+TARGET_MS = 200
 WAIT_MS_MAX = 60_000
 ITEMS_MAX = 1_000
 """Products in one publish or look-up."""
@@ -48,6 +51,8 @@ class ApiSettings:
     encoder_url: str = ""
     timeout_ms: int = TIMEOUT_MS
     """Time for a search that names none."""
+    target_ms: int = TARGET_MS
+    """Searches that are expected to take longer leave out what they can."""
     node_age_max_s: float = 10.0
     """A node that has not been heard of for so long is asked last."""
     no_match_image: float | None = None
@@ -57,6 +62,7 @@ class ApiSettings:
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read answers."""
     limits: Limits = field(default_factory=Limits)
+    rank: RankSettings = field(default_factory=RankSettings)
 
     @property
     def has_encoder(self) -> bool:
@@ -65,9 +71,9 @@ class ApiSettings:
 
     @staticmethod
     def from_env(environ: Mapping[str, str], *, discovered: str | None = None) -> "ApiSettings":
-        """Read FRESHLENS_HOST, _PORT, _ENCODER, _ENCODER_URL, _STORE, _TIMEOUT_MS, _NODE_AGE_MAX_S, _NO_MATCH_IMAGE,
-        _NO_MATCH_TEXT, _BODY_BYTES_MAX, _K_MAX, _TEXT_CHARS_MAX, _REQUESTS_MAX, _KEYS_POLL_S, _CORS_ORIGINS, and what
-        the lane and Kafka need.
+        """Read FRESHLENS_HOST, _PORT, _ENCODER, _ENCODER_URL, _STORE, _TIMEOUT_MS, _TARGET_MS, _NODE_AGE_MAX_S,
+        _NO_MATCH_IMAGE, _NO_MATCH_TEXT, _BODY_BYTES_MAX, _K_MAX, _TEXT_CHARS_MAX, _REQUESTS_MAX, _KEYS_POLL_S,
+        _CORS_ORIGINS, and what ranking, the lane and Kafka need.
 
         ``discovered`` is the address of a broker we know of ourselves; the environment wins over it.
 
@@ -90,6 +96,7 @@ class ApiSettings:
             encoder=encoder,
             encoder_url=encoder_url,
             timeout_ms=env.integer("FRESHLENS_TIMEOUT_MS", TIMEOUT_MS, 1, TIMEOUT_MS_MAX),
+            target_ms=env.integer("FRESHLENS_TARGET_MS", TARGET_MS, 1, TIMEOUT_MS_MAX),
             node_age_max_s=env.number("FRESHLENS_NODE_AGE_MAX_S", 10.0, 0.1, 3_600.0),
             no_match_image=env.number("FRESHLENS_NO_MATCH_IMAGE", None, -1.0, 1.0),
             no_match_text=env.number("FRESHLENS_NO_MATCH_TEXT", None, -1.0, 1.0),
@@ -101,6 +108,7 @@ class ApiSettings:
                 text_chars_max=env.integer("FRESHLENS_TEXT_CHARS_MAX", 1_000, 1, 100_000),
                 requests_max=env.integer("FRESHLENS_REQUESTS_MAX", 256, 1, 100_000),
             ),
+            rank=env.section(RankSettings.from_env, RankSettings()),
         )
         env.finish()
         return settings
@@ -120,10 +128,14 @@ class EncoderServiceSettings:
     cache_max: int = 10_000
     """Query embeddings kept, about 1.5 KB each."""
     body_bytes_max: int = BODY_BYTES_MAX
+    store_url: str = ""
+    """Where the block list is; empty: there is none."""
+    gate: GateSettings = field(default_factory=GateSettings)
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "EncoderServiceSettings":
-        """Read FRESHLENS_ENCODER, FRESHLENS_ENCODER_HOST, _PORT, _BATCH_MAX, _DECODERS, _CACHE_MAX.
+        """Read FRESHLENS_ENCODER, FRESHLENS_ENCODER_HOST, _PORT, _BATCH_MAX, _DECODERS, _CACHE_MAX, FRESHLENS_STORE,
+        and what the gate needs.
 
         Raises:
             SettingsError: listing everything that is wrong.
@@ -137,6 +149,8 @@ class EncoderServiceSettings:
             decoders=env.integer("FRESHLENS_ENCODER_DECODERS", 1, 1, 64),
             cache_max=env.integer("FRESHLENS_ENCODER_CACHE_MAX", 10_000, 0, 10_000_000),
             body_bytes_max=_body_bytes_max(env),
+            store_url=env.store_url() if env.text("FRESHLENS_STORE") or env.text("FRESHLENS_DATA") else "",
+            gate=env.section(GateSettings.from_env, GateSettings()),
         )
         if settings.encoder.startswith(NO_ENCODER):
             env.problems.append(f"FRESHLENS_ENCODER={settings.encoder}: a lane of given vectors has no encoder process")

@@ -3,7 +3,8 @@
 FreshlensError            ``code``: stable kebab-case, used in dead letters, HTTP problems and metric labels
  x InvalidRecord          poison: dead-letter it, go on, never retry
    + UnsupportedSchema, UndecodableRecord, KeyMismatch, InvalidProduct, VersionOutOfRange, VersionMissing,
-     UndecodableImage, ImageTooLarge, ImageRefused, SpaceMismatch, InvalidVector, EncoderFailed, RetriesExhausted
+     UndecodableImage, ImageTooLarge, ImageRefused, PictureRejected, PictureBlocked, SpaceMismatch, InvalidVector,
+     EncoderFailed, WorkerCrashed, SourceHeld, RetriesExhausted
  x TransientError         retry with backoff, do not advance
    + BrokerUnavailable, StoreUnavailable, ImageSourceUnavailable, EncoderUnavailable, ShardUnavailable, DeadlineExceeded
  x Backpressure           slow down; a signal, not a fault
@@ -12,8 +13,10 @@ FreshlensError            ``code``: stable kebab-case, used in dead letters, HTT
    + ManifestCorrupt, ChecksumMismatch, LogTruncated, LogChanged, LogRecordUnreadable, SpaceChanged, LayoutChanged,
      HeadExists, EventsLost, DigestMismatch, BuildRejected, DiskFull
  x QueryError             the client's to fix: 4xx
-   + InvalidQuery, UnknownField, FilterType, UnsupportedMediaType, UploadTooLarge, NotFound, Unauthorized,
-     ScopeMissing, TenantRefused, FreshnessUnmet, UnknownLogToken, HostRefused, RateLimited, QuotaUsed
+   + InvalidQuery, UnknownField, FilterType, UnsupportedMediaType, UploadTooLarge, NotFound, RulesChanged, Unauthorized,
+     ScopeMissing, TenantRefused, FreshnessUnmet, UnknownLogToken, HostRefused, QueryAbstained, RateLimited,
+     QuotaUsed
+ x DeadLetterLimit        paused by a flood of our own faults, until the operator repairs or accepts
  x SettingsError          refuse to start, listing every problem at once
 
 A subclass that stands for several codes takes ``code=`` at construction; ``docs/errors.md`` documents all of them.
@@ -97,7 +100,7 @@ class UndecodableImage(InvalidRecord):
     """The bytes are no picture we can read: truncated, of an unknown kind, or hostile."""
 
     code = "undecodable-image"
-    codes = ("decoder-crashed", "decoder-timeout")
+    codes = ("decoder-crashed", "decoder-timeout", "undecodable-video")
 
 
 class ImageTooLarge(InvalidRecord):
@@ -110,6 +113,18 @@ class ImageRefused(InvalidRecord):
     """The place of the picture is one we do not read from: another scheme, a private address, outside the roots."""
 
     code = "image-refused"
+
+
+class PictureRejected(InvalidRecord):
+    """The picture is readable and of no use by this installation's own rules (FRESHLENS_GATE_REJECT, a scorer)."""
+
+    code = "picture-rejected"
+
+
+class PictureBlocked(InvalidRecord):
+    """The picture looks like one on the block list."""
+
+    code = "picture-blocked"
 
 
 class SpaceMismatch(InvalidRecord):
@@ -128,6 +143,18 @@ class EncoderFailed(InvalidRecord):
     """The model raised on this very item after it had been tried alone."""
 
     code = "encoder-failed"
+
+
+class WorkerCrashed(InvalidRecord):
+    """The worker crashed three times with this record alone in hand; it was not read again."""
+
+    code = "worker-crashed"
+
+
+class SourceHeld(InvalidRecord):
+    """Its source is held, by the watch or by hand: nothing of it is indexed until somebody releases it."""
+
+    code = "source-held"
 
 
 class RetriesExhausted(InvalidRecord):
@@ -158,9 +185,18 @@ class StoreUnavailable(TransientError):
 
 
 class ImageSourceUnavailable(TransientError):
-    """The host of a picture did not answer, or answered that it cannot now."""
+    """The host of a picture did not answer, or answered that it cannot now.
+
+    ``why`` is a word for a metric; ``retry_after_s`` says when it may be asked again.
+    """
 
     code = "image-source-unavailable"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, why: str = "unavailable", retry_after_s: float = 0.0
+    ) -> None:
+        super().__init__(message, code=code)
+        self.why, self.retry_after_s = why, retry_after_s
 
 
 class EncoderUnavailable(TransientError):
@@ -347,6 +383,13 @@ class NotFound(QueryError):
     status = 404
 
 
+class RulesChanged(QueryError):
+    """Business rules were to be written over a version that is not the newest any more: look at it, decide again."""
+
+    code = "rules-changed"
+    status = 409
+
+
 class FreshnessUnmet(QueryError):
     """``require`` was set and the index has not reached the offset within ``wait_ms``."""
 
@@ -374,6 +417,13 @@ class UnsupportedMediaType(QueryError):
     status = 415
 
 
+class QueryAbstained(QueryError):
+    """This installation's policy has no answer to such a query."""
+
+    code = "query-abstained"
+    status = 422
+
+
 class RateLimited(QueryError):
     """The key sends requests faster than it may.
 
@@ -392,6 +442,18 @@ class QuotaUsed(RateLimited):
     """The key has used its requests of this day; the next day begins at midnight UTC."""
 
     code = "quota-used"
+
+
+# --- DeadLetterLimit ---------------------------------------------------------------------------------------
+
+
+class DeadLetterLimit(FreshlensError):
+    """Too many records failed by our own fault: the worker is paused before the next one.
+
+    Operator: repair and restart it, or let them become dead letters with ``freshlens dead-letters accept``.
+    """
+
+    code = "dead-letter-limit"
 
 
 # --- SettingsError ------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ class Shown(msgspec.Struct, frozen=True):
     position: int
     score: float
     arm: str = "default"
+    features: tuple[float, ...] = ()
+    """What the learned stage was, or would have been, given; NaN for what was not known."""
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -35,6 +37,8 @@ class Search(msgspec.Struct, frozen=True):
     filter: str | None = None
     embedding: bytes | None = None
     session: str | None = None
+    feature_names: tuple[str, ...] | None = None
+    """Of the features of what was shown; None: they were not logged."""
 
 
 class Click(msgspec.Struct, frozen=True):

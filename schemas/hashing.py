@@ -16,9 +16,9 @@ def view_hash(kind: str, content: bytes, *, frame: int = 0, decode_version: int,
     """The identity of a view within its product.
 
     Args:
-        kind: ``image``, ``text`` or ``vector``.
-        content: content hash of the picture, UTF-8 of the text, or fp16 bytes of the vector.
-        frame: key frame of a video, else 0.
+        kind: ``image``, ``frame``, ``text`` or ``vector``.
+        content: content hash of the picture or video, UTF-8 of the text, or fp16 bytes of the vector.
+        frame: which key frame of the video, else 0.
         decode_version: raised when decoding changes what the encoder sees.
         epoch: the processing epoch; raising it makes re-encoded views new rows.
     """

@@ -14,19 +14,31 @@ VIEWS_MAX = 16
 """Views of one product; further ones are reported and left out. Search over-fetches by this factor at most."""
 
 
-class IndexedView(msgspec.Struct, frozen=True):
-    """One view with its vector: ``dim`` little-endian float16 of unit norm."""
+def _nothing() -> None:
+    return None
+
+
+class IndexedView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One view with its vector: ``dim`` little-endian float16 of unit norm.
+
+    ``kind``: image, frame, text or vector; ``timestamp_ms``: of a frame, where in its video it lies; ``flags``: what
+    the quality gate found.
+    """
 
     view_hash: bytes
     kind: str
     vector: bytes
-    content_hash: bytes | None = None
-    phash: bytes | None = None
-    uri: str | None = None
+    # Digests cover a state's bytes. The first three were always written, and a default from a function still is; what
+    # came with version 2 is left out where it says nothing, so that the state of an old record has its old bytes.
+    content_hash: bytes | None = msgspec.field(default_factory=_nothing)
+    phash: bytes | None = msgspec.field(default_factory=_nothing)
+    uri: str | None = msgspec.field(default_factory=_nothing)
+    timestamp_ms: int | None = None
+    flags: tuple[str, ...] = ()
 
 
-class IndexedContent(msgspec.Struct, frozen=True):
-    """The content group, resolved."""
+class IndexedContent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The content group, resolved. ``agreement``: how well picture and text agree, -1 to 1; None: not looked at."""
 
     rank: Rank
     space: str
@@ -35,6 +47,7 @@ class IndexedContent(msgspec.Struct, frozen=True):
     attributes: Attributes
     views: tuple[IndexedView, ...]
     dup_group: bytes
+    agreement: float | None = None
 
 
 class IndexedOffer(msgspec.Struct, frozen=True):

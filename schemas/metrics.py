@@ -17,12 +17,25 @@ MetricName = Literal[
     "freshlens_retries_total",
     "freshlens_encoded_items_total",
     "freshlens_encode_batch_seconds",
+    "freshlens_text_tokens_total",
     "freshlens_embedding_cache_total",
+    "freshlens_embedding_cache_bytes",
+    "freshlens_ingest_stage_seconds",
     "freshlens_decode_seconds",
+    "freshlens_picture_flags_total",
+    "freshlens_views_refused_total",
     "freshlens_fetch_seconds",
+    "freshlens_fetches_total",
+    "freshlens_fetched_bytes_total",
+    "freshlens_fetch_hosts_down_total",
     "freshlens_event_to_log_seconds",
     "freshlens_inflight_events",
     "freshlens_events_lost_total",
+    "freshlens_own_faults",
+    "freshlens_worker_paused",
+    "freshlens_agreement_total",
+    "freshlens_watch_alerts_total",
+    "freshlens_watch_alarming_sources",
     "freshlens_records_applied_total",
     "freshlens_records_ignored_total",
     "freshlens_records_void_total",
@@ -45,6 +58,9 @@ MetricName = Literal[
     "freshlens_search_stage_seconds",
     "freshlens_search_warnings_total",
     "freshlens_no_match_total",
+    "freshlens_rank_skipped_total",
+    "freshlens_degraded_total",
+    "freshlens_hedges_total",
     "freshlens_feedback_total",
     "freshlens_feedback_dropped_total",
 ]
@@ -55,12 +71,35 @@ METRICS: dict[MetricName, Metric] = {
     "freshlens_retries_total": Metric("counter", "Events handed to product-retry.", ("code",)),
     "freshlens_encoded_items_total": Metric("counter", "Pictures and texts the model encoded.", ("kind",)),
     "freshlens_encode_batch_seconds": Metric("histogram", "Time of one encoder call."),
+    "freshlens_text_tokens_total": Metric(
+        "counter", "Tokens of encoded texts: seen by the model, or cut as beyond its context.", ("part",)
+    ),
     "freshlens_embedding_cache_total": Metric("counter", "Look-ups in the embedding cache.", ("result",)),
+    "freshlens_embedding_cache_bytes": Metric("gauge", "What the embedding cache holds on disk."),
+    "freshlens_ingest_stage_seconds": Metric("histogram", "Time of an event in one stage of its ingest.", ("stage",)),
     "freshlens_decode_seconds": Metric("histogram", "Time to decode and check one picture."),
+    "freshlens_picture_flags_total": Metric("counter", "Pictures by what the quality gate found.", ("flag",)),
+    "freshlens_views_refused_total": Metric(
+        "counter", "Pictures, frames and videos that were left out of a product, by the code that says why.", ("code",)
+    ),
     "freshlens_fetch_seconds": Metric("histogram", "Time to fetch one picture.", ("scheme",)),
+    "freshlens_fetches_total": Metric("counter", "Pictures asked for, by what came of it.", ("scheme", "result")),
+    "freshlens_fetched_bytes_total": Metric("counter", "Bytes of pictures fetched.", ("scheme",)),
+    "freshlens_fetch_hosts_down_total": Metric(
+        "counter", "Times a host of pictures was found down, or busy by its word."
+    ),
     "freshlens_event_to_log_seconds": Metric("histogram", "Append time of an event to its confirmation on index-log."),
     "freshlens_inflight_events": Metric("gauge", "Events delivered and not finished."),
     "freshlens_events_lost_total": Metric("counter", "Input events removed before they were processed.", ("topic",)),
+    "freshlens_own_faults": Metric(
+        "gauge", "Records among the last 1,000 of a worker that failed by our own fault.", ("role",)
+    ),
+    "freshlens_worker_paused": Metric("gauge", "1 while a worker is paused by too many of them.", ("role",)),
+    "freshlens_agreement_total": Metric(
+        "counter", "Products whose pictures and text were compared, by what came of it.", ("result",)
+    ),
+    "freshlens_watch_alerts_total": Metric("counter", "Sources that became alarming, by what is wrong.", ("measure",)),
+    "freshlens_watch_alarming_sources": Metric("gauge", "Sources that are alarming in their present window."),
     "freshlens_records_applied_total": Metric("counter", "Records of index-log that changed something."),
     "freshlens_records_ignored_total": Metric("counter", "Records of index-log that lost.", ("reason",)),
     "freshlens_records_void_total": Metric("counter", "Records of index-log that mean nothing.", ("code",)),
@@ -87,6 +126,9 @@ METRICS: dict[MetricName, Metric] = {
     "freshlens_search_stage_seconds": Metric("histogram", "Time of one stage of a search.", ("stage",)),
     "freshlens_search_warnings_total": Metric("counter", "Warnings in answers.", ("warning",)),
     "freshlens_no_match_total": Metric("counter", "Searches answered with no match."),
+    "freshlens_rank_skipped_total": Metric("counter", "Stages of ranking that were left out.", ("stage",)),
+    "freshlens_degraded_total": Metric("counter", "Searches that left something out to save time.", ("step",)),
+    "freshlens_hedges_total": Metric("counter", "Second replicas asked because the first was slow.", ("outcome",)),
     "freshlens_feedback_total": Metric("counter", "Searches and clicks handed to Kafka.", ("topic",)),
     "freshlens_feedback_dropped_total": Metric("counter", "Searches and clicks dropped.", ("topic", "reason")),
 }

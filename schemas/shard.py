@@ -9,7 +9,10 @@ from typing import Protocol
 import msgspec
 
 from schemas.events import Attributes
-from schemas.filters import Filter
+from schemas.filters import Filter, Scalar
+
+FACET_VALUES_MAX = 1_000
+"""Values of one facet that a shard names; beyond, counts over several shards may be too low, and say so."""
 
 
 class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +28,9 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
         timeout_ms: time for the search itself.
         exact: scan every row instead of using the approximate indexes.
         collapse: the k best duplicate groups, each by its best product; a product without one is its own.
+        with_vectors: hits carry the vector of their best row, which ranking needs to compare products.
+        facets: fields whose values are counted over all products that pass the filter.
+        effort: the share of the usual work that an approximate index may do, above 0 to 1.
     """
 
     lane: str
@@ -38,9 +44,12 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int = 200
     exact: bool = False
     collapse: bool = False
+    with_vectors: bool = False
+    facets: tuple[str, ...] = ()
+    effort: float = 1.0
 
 
-class ShardHit(msgspec.Struct, frozen=True, kw_only=True):
+class ShardHit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One product. ``similarity``: the greatest inner product over its live rows, -1 to 1 (0 without a vector)."""
 
     product_id: str
@@ -58,6 +67,22 @@ class ShardHit(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: bytes | None = None
     """Of the first picture; names its thumbnail."""
     dup_group: bytes = b""
+    agreement: float | None = None
+    """How well its picture and text agree, -1 to 1; None: not looked at."""
+    content_version: int = 0
+    """Of the content alone: a changed price makes nothing new."""
+    vector: bytes = b""
+    """fp16 of the best row, when asked for and searched by vector."""
+
+
+class ShardView(msgspec.Struct, frozen=True, kw_only=True):
+    """One view of a product, without its vector; see :class:`schemas.index_log.IndexedView`."""
+
+    kind: str
+    content_hash: bytes | None = None
+    phash: bytes | None = None
+    timestamp_ms: int | None = None
+    flags: tuple[str, ...] = ()
 
 
 class ShardState(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +105,29 @@ class ShardState(msgspec.Struct, frozen=True, kw_only=True):
     log_id: str
 
 
+class ShardFacet(msgspec.Struct, frozen=True, kw_only=True):
+    """How often each value of a field occurs among the products that pass; a list counts once for each of its values.
+
+    Attributes:
+        kind: boolean, number or string.
+        values: (value, products), the most frequent first, then by value; at most FACET_VALUES_MAX.
+        distinct: how many values there are, those left out included.
+        least: of numbers; None for others, and where nothing passes; ``greatest`` likewise.
+    """
+
+    kind: str
+    values: tuple[tuple[Scalar, int], ...]
+    distinct: int
+    least: float | None = None
+    greatest: float | None = None
+
+
 class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a ShardSearch: hits by similarity descending, then product_id."""
+    """The answer to a ShardSearch: hits by similarity descending, then product_id.
+
+    ``unknown_fields`` are those that filter and facets name and no product of the tenant has in this shard; where there
+    are any, ``fields`` are those it has. A field without a product passes no clause: another shard may know it.
+    """
 
     state: ShardState
     hits: tuple[ShardHit, ...]
@@ -89,6 +135,9 @@ class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     freshness_met: bool
     search_ms: float
     warnings: tuple[str, ...] = ()
+    facets: dict[str, ShardFacet] = {}
+    unknown_fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
 
 class ShardLookup(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +165,7 @@ class ShardProduct(msgspec.Struct, frozen=True, kw_only=True):
     deleted_version: int | None
     hit: ShardHit | None = None
     vectors: tuple[bytes, ...] = ()
+    views: tuple[ShardView, ...] = ()
 
 
 class ShardProducts(msgspec.Struct, frozen=True, kw_only=True):

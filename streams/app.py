@@ -5,6 +5,7 @@ What of Faust 0.15 is replaced, and why:
 - commits: its gap bookkeeping commits past unfinished events, so the ledger's watermark is committed instead;
 - seeking: it leaves the position alone where nothing (or 0) was committed, so every partition is sought explicitly;
 - isolation: it hard-codes ``read_uncommitted``, so records of aborted transactions would be delivered;
+- reading ahead: it bounds the records it holds, not their bytes, and at the bound it sleeps for a whole second;
 - its long poll of 1.5 s would delay records of partitions that were drained while the poll was under way.
 """
 
@@ -29,6 +30,11 @@ FETCH_WAIT_MS = 20
 FETCH_BYTES_MAX = 4 * 1024 * 1024
 TAKE_MAX = 256
 TAKE_WITHIN_S = 0.005
+BUFFER_BYTES_MAX = 64 * 1024 * 1024
+"""Faust counts what it has read ahead in records, and one of ours may have 12 MiB."""
+_FULL_PAUSE_S = 0.02
+HELD_BACK_S_MAX = 7 * 24 * 3600
+"""How long a worker may hold back its input, paused or waiting, before its group takes the partitions from it."""
 _log = structlog.get_logger()
 
 
@@ -62,6 +68,13 @@ class WorkerApp(faust.App):
     metrics: Metrics
     receiving: asyncio.Event
     """Set once the first assignment is complete and records are delivered."""
+    read_ahead: list[Any]
+    """Faust's queues of what it has read and not delivered yet."""
+
+    @property
+    def read_ahead_bytes(self) -> int:
+        """Bytes of values in those queues."""
+        return sum(len(event.message.value or b"") for queue in self.read_ahead for event in queue._queue)
 
     def on_rebalance_end(self) -> None:
         super().on_rebalance_end()
@@ -102,10 +115,26 @@ def worker_app(
     app.on_begin = []
     app.metrics = metrics
     app.receiving = asyncio.Event()
+    app.read_ahead = []
     for name, handler in handlers.items():
         topic = app.topic(kafka.topic(name), key_serializer="raw", value_serializer="raw")
         app.agent(topic, name=f"{role}-{name}")(_agent(app, handler))
     return app
+
+
+def report_lost(metrics: Metrics, topic: str, place: Place, committed: int | None, log_start: int) -> None:
+    """Say so if events between what was committed and the log's start were removed unread; ``topic``: logical name."""
+    if committed is None or committed >= log_start:
+        return
+    metrics.count("freshlens_events_lost_total", log_start - committed, topic=topic)
+    _log.error(
+        "events were removed before they were processed; publish them again",
+        code=EventsLost.code,
+        topic=place.topic,
+        partition=place.partition,
+        first_offset=committed,
+        next_offset=log_start,
+    )
 
 
 def _settings(role: str, kafka: KafkaSettings, data: Path, slot: int, buffer_max: int) -> dict[str, Any]:
@@ -123,6 +152,7 @@ def _settings(role: str, kafka: KafkaSettings, data: Path, slot: int, buffer_max
         "broker_heartbeat_interval": 3,
         "broker_rebalance_timeout": 10,
         "broker_request_timeout": 12,
+        "broker_max_poll_interval": HELD_BACK_S_MAX,
         "broker_commit_interval": 0.5,
         "broker_max_poll_records": 500,
         "stream_buffer_maxsize": buffer_max,
@@ -135,6 +165,7 @@ def _settings(role: str, kafka: KafkaSettings, data: Path, slot: int, buffer_max
 
 def _agent(app: WorkerApp, handler: Handler) -> Callable[[Any], Awaitable[None]]:
     async def deliver(stream: Any) -> None:
+        app.read_ahead.append(stream.channel.queue)
         async for events in stream.noack_take(TAKE_MAX, within=TAKE_WITHIN_S):
             for received in _received(app, events):
                 await handler(received)
@@ -170,6 +201,13 @@ class _Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
+    async def _wait_next_records(self, timeout: float) -> Any:
+        """Read no further while what was read ahead is large; heartbeats go on."""
+        if self.flow_active and (self.app.read_ahead_bytes > BUFFER_BYTES_MAX or not self._get_active_partitions()):
+            await self.sleep(_FULL_PAUSE_S)
+            return {}, set()
+        return await super()._wait_next_records(timeout)
+
     async def perform_seek(self) -> None:
         """Seek every assigned partition to where its unfinished events begin, and begin its assignment there."""
         if not self.assignment():
@@ -178,7 +216,7 @@ class _Consumer(driver.Consumer):
         log_starts = await self.earliest_offsets(*committed)
         positions = {TP(*tp): max(offset or 0, log_starts[tp]) for tp, offset in committed.items()}
         for tp, offset in committed.items():
-            self._report_lost(TP(*tp), offset, log_starts[tp])
+            report_lost(self.app.metrics, self.app.logical.get(tp[0], tp[0]), Place(*tp), offset, log_starts[tp])
             self._committed_offset[TP(*tp)] = offset
         await self.seek_wait(positions)
         began = {Place(tp.topic, tp.partition): offset for tp, offset in positions.items()}
@@ -202,20 +240,6 @@ class _Consumer(driver.Consumer):
 
     def _new_offset(self, tp: TP) -> int | None:
         return self.app.ledger.watermark(Place(tp.topic, tp.partition))
-
-    def _report_lost(self, tp: TP, committed: int | None, log_start: int) -> None:
-        if committed is None or committed >= log_start:
-            return
-        topic = self.app.logical.get(tp.topic, tp.topic)
-        self.app.metrics.count("freshlens_events_lost_total", log_start - committed, topic=topic)
-        _log.error(
-            "events were removed before they were processed; publish them again",
-            code=EventsLost.code,
-            topic=tp.topic,
-            partition=tp.partition,
-            first_offset=committed,
-            next_offset=log_start,
-        )
 
 
 class _Transport(driver.Transport):

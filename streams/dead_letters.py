@@ -11,6 +11,7 @@ from schemas.framing import DEAD_LETTERS
 from schemas.hashing import content_hash
 from schemas.metrics import Metrics
 from schemas.versions import ResolvedVersion
+from streams.faults import FaultLimit
 from streams.outbox import Outbox
 from topics import declarations as names
 from topics.settings import KafkaSettings
@@ -19,8 +20,6 @@ from topics.store import ObjectStore
 VALUE_BYTES_MAX = 256 * 1024
 KEY_BYTES_MAX = 4 * 1024
 REASON_CHARS_MAX = 1_000
-OWN_FAULTS = frozenset({"unsupported-schema", "encoder-failed", "internal"})
-"""Codes that are our fault rather than the record's: a flood of them is a bad deploy, not bad data."""
 _log = structlog.get_logger()
 
 
@@ -54,11 +53,21 @@ def dead_letter(
 
 
 class DeadLetters:
-    """Sends dead letters; returns when the broker has confirmed them."""
+    """Sends dead letters; returns when the broker has confirmed them.
+
+    ``limit`` sees every record of the worker, and holds back the dead letters that are too many.
+    """
 
     def __init__(
-        self, kafka: KafkaSettings, outbox: Outbox, store: ObjectStore, clock: Clock, metrics: Metrics
+        self,
+        kafka: KafkaSettings,
+        outbox: Outbox,
+        store: ObjectStore,
+        limit: FaultLimit,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
+        self.limit = limit
         self._topic = kafka.topic(names.DEAD_LETTERS)
         self._outbox, self._store, self._clock, self._metrics = outbox, store, clock, metrics
 
@@ -72,12 +81,16 @@ class DeadLetters:
         attempts: int = 1,
         resolved: ResolvedVersion | None = None,
     ) -> None:
-        """Keep the record with the error's code; raises OSError when the store cannot take large bytes."""
+        """Keep the record with the error's code; raises OSError when the store cannot take large bytes.
+
+        Of a fault of ours it may return late: when a paused worker goes on.
+        """
         letter = dead_letter(
             key, value, source, error, attempts=attempts, failed_at=self._clock.now_us(), resolved=resolved
         )
         if letter.stored_at is not None and value is not None:
             await asyncio.to_thread(self._store.put, letter.stored_at, value)
+        await self.limit.admit(error, source)
         await self._outbox.send(self._topic, letter.key, DEAD_LETTERS.encode(letter))
         self._metrics.count("freshlens_dead_letters_total", topic=source.topic, code=error.code)
         _log.info(

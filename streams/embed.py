@@ -1,7 +1,10 @@
 """The embed worker: product-added becomes index-log."""
 
 import asyncio
+import random
 from collections import OrderedDict
+from collections.abc import Sequence
+from time import perf_counter
 
 import msgspec
 import structlog
@@ -9,6 +12,7 @@ import structlog
 from processors.added import (
     DeclarationOf,
     Incoming,
+    PlannedView,
     ReadyView,
     VectorView,
     index_record,
@@ -16,18 +20,21 @@ from processors.added import (
     read,
     views_left_out,
 )
+from processors.agreement import text_to_compare
 from processors.decode import DECODE_VERSION
 from schemas.clock import Clock
-from schemas.errors import ImageSourceUnavailable, InvalidRecord, RetriesExhausted
-from schemas.events import Picture, ProductAdded, ProductRetry
+from schemas.errors import ImageSourceUnavailable, InvalidRecord, PictureBlocked, RetriesExhausted
+from schemas.events import Content, Picture, ProductAdded, ProductRetry
 from schemas.framing import PRODUCT_ADDED, PRODUCT_RETRY, SchemaRegistry
 from schemas.hashing import content_hash
 from schemas.lane import Lane
 from schemas.metrics import Metrics
+from streams.agreement import Agreements
 from streams.app import Received
 from streams.emitting import Finisher, IndexLogWriter, Rejected
 from streams.outbox import Outbox
 from streams.views import FIRST_FETCH_S, Obtained, ViewMaker
+from streams.watch_holds import HeldSources
 from topics import declarations as names
 from topics.settings import KafkaSettings
 from topics.store import ObjectStore, original_key
@@ -40,9 +47,15 @@ _EMITTED_MAX = 10_000
 _log = structlog.get_logger()
 
 
-def retry_at(attempts: int, now_us: int) -> int:
-    """When to try again after this many attempts, in microseconds: 1 s later, then 2 s … 60 s."""
-    return now_us + min(BACKOFF_US_MAX, BACKOFF_US_MIN << min(attempts - 1, 6))
+def retry_at(attempts: int, now_us: int, *, asked_s: float = 0.0, chance: float = 0.0) -> int:
+    """When to try again after this many attempts, in microseconds: 1 s later, then 2 s … 60 s.
+
+    Args:
+        asked_s: not before this long, as the host said, or what is known of it.
+        chance: 0 … 1; up to a quarter later, so that the pictures of one host do not come back all at once.
+    """
+    backoff_us = max(min(BACKOFF_US_MAX, BACKOFF_US_MIN << min(attempts - 1, 6)), int(asked_s * 1_000_000))
+    return now_us + backoff_us + int(backoff_us * chance / 4)
 
 
 class EmbedStep:
@@ -61,6 +74,8 @@ class EmbedStep:
         store: ObjectStore,
         finisher: Finisher,
         declaration_of: DeclarationOf,
+        held: HeldSources,
+        agreements: Agreements | None,
         registry: SchemaRegistry | None,
         clock: Clock,
         metrics: Metrics,
@@ -69,14 +84,18 @@ class EmbedStep:
         self._lane, self._epoch, self._can_encode = lane, epoch, can_encode
         self._views, self._writer, self._outbox, self._store = views, writer, outbox, store
         self._finisher, self._declaration_of, self._registry = finisher, declaration_of, registry
+        self._held, self._agreements = held, agreements
         self._clock, self._metrics = clock, metrics
         # What retries emitted last, by source: a hint that saves index-log from sixty equal records an hour.
         self._emitted: OrderedDict[object, bytes] = OrderedDict()
 
     async def first(self, received: Received) -> str:
         """An event as it was published. Raises InvalidRecord, Rejected: dead-letter it."""
+        waited_s = self._clock.now_us() / 1e6 - received.source.appended_at / 1e3
+        self._metrics.observe("freshlens_ingest_stage_seconds", max(0.0, waited_s), stage="kafka")
         incoming = read(received.key, received.value, received.source, self._declaration_of, self._registry)
         try:
+            self._held.check(incoming.event)
             return await self._index(incoming, received, attempts=0, timeout_s=FIRST_FETCH_S)
         except InvalidRecord as error:
             raise Rejected(error, incoming.resolved, 1) from error
@@ -98,14 +117,39 @@ class EmbedStep:
                 ReadyView("vector", view.vector, view.vector) for view in planned if isinstance(view, VectorView)
             )
             obtained = Obtained(ready, (), ())
+            agreement = None
         else:
-            obtained = await self._views.obtain(incoming.key.tenant, planned, timeout_s=timeout_s)
-        self._report(incoming, obtained, views_left_out(content))
+            obtained, agreement = await self._obtained(incoming, content, planned, timeout_s)
+        self._report(incoming, obtained, views_left_out(content) + obtained.left_out)
         if obtained.refused and not obtained.ready and not obtained.missing:
+            if any(isinstance(error, PictureBlocked) for error in obtained.refused):
+                # A blocked picture must go from the index even where the product has no other.
+                await self._emit(incoming, received, (), with_offer=attempts == 0, outcome="")
             raise obtained.refused[0]
         if obtained.missing:
             return await self._incomplete(incoming, received, obtained, attempts)
-        return await self._emit(incoming, received, obtained.ready, with_offer=attempts == 0, outcome="indexed")
+        outcome = await self._emit(
+            incoming, received, obtained.ready, agreement, with_offer=attempts == 0, outcome="indexed"
+        )
+        if obtained.refused:
+            # It can be found by its other views; a dead letter is where its publisher sees what became of these.
+            raise _partly(obtained)
+        return outcome
+
+    async def _obtained(
+        self, incoming: Incoming, content: Content, planned: Sequence[PlannedView], timeout_s: float
+    ) -> tuple[Obtained, float | None]:
+        """The views, and how well the pictures among them agree with the text, which is encoded beside them."""
+        obtaining = self._views.obtain(incoming.key.tenant, planned, timeout_s=timeout_s)
+        text = text_to_compare(content) if self._agreements is not None and self._can_encode else None
+        if self._agreements is None or text is None:
+            return await obtaining, None
+        vector = self._views.known_text_vector(text)
+        if vector is not None:
+            obtained = await obtaining
+        else:
+            obtained, vector = await asyncio.gather(obtaining, self._views.text_vector(text))
+        return obtained, None if vector is None else self._agreements.score(obtained.ready, text, vector)
 
     async def _incomplete(self, incoming: Incoming, received: Received, obtained: Obtained, attempts: int) -> str:
         """Some views are not there yet: index what is there, and leave the rest to product-retry."""
@@ -116,7 +160,9 @@ class EmbedStep:
             await self._emit(incoming, received, views, with_offer=attempts == 0, outcome="")
         if is_over:
             raise RetriesExhausted(f"not there for the whole of the retry period: {obtained.missing[0].message}")
-        await self._send_to_retry(incoming, attempts + 1, retry_at(attempts + 1, now_us))
+        asked_s = min(missing.retry_after_s for missing in obtained.missing)  # the others are remembered as resting
+        due_us = retry_at(attempts + 1, now_us, asked_s=asked_s, chance=random.random())
+        await self._send_to_retry(incoming, attempts + 1, due_us)
         self._metrics.count("freshlens_retries_total", code=ImageSourceUnavailable.code)
         return "retry"
 
@@ -125,6 +171,7 @@ class EmbedStep:
         incoming: Incoming,
         received: Received,
         views: tuple[ReadyView, ...] | None,
+        agreement: float | None = None,
         *,
         with_offer: bool,
         outcome: str,
@@ -136,9 +183,12 @@ class EmbedStep:
             epoch=self._epoch,
             decode_version=DECODE_VERSION,
             with_offer=with_offer,
+            agreement=agreement,
         )
         if record is not None:
+            started = perf_counter()
             partition, next_offset = await self._writer.write(record)
+            self._metrics.observe("freshlens_ingest_stage_seconds", perf_counter() - started, stage="confirm")
             self._finisher.confirmed(received.ticket, partition, next_offset)
         return outcome
 
@@ -184,3 +234,10 @@ class EmbedStep:
         if obtained.refused and obtained.ready:
             for error in obtained.refused:
                 _log.warning("a view is left out", product=str(incoming.key), code=error.code, reason=error.message)
+
+
+def _partly(obtained: Obtained) -> InvalidRecord:
+    """The first refusal, saying that the product is there all the same."""
+    first, refused, ready = obtained.refused[0], len(obtained.refused), len(obtained.ready)
+    said = f"{refused} of {refused + ready} views are left out, and the product is indexed with the others"
+    return type(first)(f"{said}: {first.message}", code=first.code)

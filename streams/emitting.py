@@ -1,12 +1,12 @@
 """Putting a record on index-log and finishing the event it came from."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from schemas.clock import Clock
-from schemas.errors import FreshlensError, InvalidRecord, TransientError
+from schemas.errors import FreshlensError, InvalidRecord, TransientError, WorkerCrashed
 from schemas.framing import INDEX_LOG
 from schemas.identity import partition_of
 from schemas.index_log import IndexLogRecord
@@ -14,8 +14,9 @@ from schemas.lane import Lane
 from schemas.metrics import Metrics
 from schemas.versions import ResolvedVersion
 from streams.app import Received
+from streams.crashes import CRASHES_MAX, CrashJournal
 from streams.dead_letters import DeadLetters
-from streams.ledger import AckLedger, Ticket
+from streams.ledger import AckLedger, Place, Ticket
 from streams.outbox import Outbox
 from streams.progress import FactPublisher
 from topics import declarations as names
@@ -60,11 +61,22 @@ class Finisher:
         ledger: AckLedger,
         facts: FactPublisher | None,
         letters: DeadLetters,
+        journal: CrashJournal,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self._ledger, self._facts, self._letters = ledger, facts, letters
+        self._ledger, self._facts, self._letters, self._journal = ledger, facts, letters, journal
         self._clock, self._metrics = clock, metrics
+
+    async def on_begin(self, began: Mapping[Place, int]) -> None:
+        """Partitions were assigned from these offsets on, and the ledger has begun them."""
+        await self._journal.on_begin(began)
+        if self._facts is not None:
+            await self._facts.on_begin(began)
+
+    async def until_open(self) -> None:
+        """Wait while the worker is paused by too many faults of our own."""
+        await self._letters.limit.until_open()
 
     def delivered(self, received: Received) -> None:
         """The event was taken from its topic."""
@@ -84,6 +96,7 @@ class Finisher:
         seconds = max(0.0, self._clock.now_us() / 1e6 - source.appended_at / 1e3)
         self._metrics.observe("freshlens_event_to_log_seconds", seconds)
         self._ledger.finish(received.ticket)
+        self._letters.limit.passed()
         if self._facts is not None:
             self._facts.wake()
 
@@ -92,20 +105,29 @@ class Finisher:
         letter: tuple[FreshlensError, int, ResolvedVersion | None]
         while True:
             try:
-                return await work(received)
+                return await self._worked(work, received)
             except Rejected as error:
-                letter = (error.error, error.attempts, error.resolved)
+                letter = (error.error, error.attempts + attempt, error.resolved)
+            except WorkerCrashed as error:
+                letter = (error, CRASHES_MAX, None)
             except InvalidRecord as error:
-                letter = (error, 1, None)
+                letter = (error, 1 + attempt, None)
             except (TransientError, OSError) as error:
                 await _wait_before_retry(error, attempt, received)
                 attempt += 1
                 continue
             except Exception as error:
                 _log.exception("an event failed by our own fault", topic=received.source.topic)
-                letter = (FreshlensError(f"{type(error).__name__}: {error}"), 1, None)
+                letter = (FreshlensError(f"{type(error).__name__}: {error}"), 1 + attempt, None)
             if await self._dead_lettered(received, *letter):
                 return "dead-letter"
+
+    async def _worked(self, work: Work, received: Received) -> str:
+        """Do the work with the record in hand, as the crash journal has it; what killed us thrice is not read again."""
+        if self._journal.crashes(received.ticket) >= CRASHES_MAX:
+            raise WorkerCrashed(f"the worker crashed {CRASHES_MAX} times with this record alone in hand")
+        async with self._journal.in_hand(received.ticket):
+            return await work(received)
 
     async def _dead_lettered(
         self, received: Received, error: FreshlensError, attempts: int, resolved: ResolvedVersion | None

@@ -20,10 +20,12 @@ from schemas.feedback import Click, Search
 from schemas.metrics import Metrics
 from streams.app import Received, WorkerApp, worker_app
 from streams.dead_letters import DeadLetters
+from streams.faults import FaultLimit, worker_name
 from streams.ledger import Ticket
 from streams.outbox import Outbox
 from streams.serving import check_topics, serve
 from streams.settings import StreamsSettings
+from streams.watch import Watcher
 from topics.declarations import CLICKS, DEAD_LETTERS, SEARCH_QUALITY, SEARCHES, TRAINING_PAIRS
 from topics.registry import open_registry
 from topics.store import open_store
@@ -50,7 +52,8 @@ class FeedbackWorker:
         self._join: ClickJoin[Ticket] = ClickJoin(settings.quality.windows)
         self._outbox = Outbox(settings.kafka)
         store = open_store(settings.store)
-        self._letters = DeadLetters(settings.kafka, self._outbox, store, self._clock, metrics)
+        limit = FaultLimit(worker_name(settings.kafka, ROLE, settings.slot), ROLE, store, self._clock, metrics)
+        self._letters = DeadLetters(settings.kafka, self._outbox, store, limit, self._clock, metrics)
         self._registry = open_registry(settings.kafka)
         self._unsent: list[_Outgoing] = []
         self._due: list[Ticket] = []
@@ -98,6 +101,7 @@ class FeedbackWorker:
     async def _decoded(self, received: Received, codec: framing.Codec, into: type[_T]) -> _T | None:
         """The record's value; None when it went to the dead letters instead."""
         raw = received.value or b""
+        self._letters.limit.passed()
         while True:
             try:
                 if codec.is_framed(raw):
@@ -165,9 +169,12 @@ def run(settings: StreamsSettings, metrics: Metrics, on_ready: Callable[[], None
 
     async def live() -> None:
         worker = FeedbackWorker(settings, metrics)
+        watcher = Watcher(settings, metrics) if settings.watch.window_us else None
         try:
             await serve(worker.app, on_ready)
         finally:
             worker.close()
+            if watcher is not None:
+                watcher.close()
 
     asyncio.run(live())

@@ -1,161 +1,119 @@
-"""Fetching the bytes of pictures: the web with every address checked and pinned, local files, our own store."""
+"""Fetching the bytes of pictures: from the web, from S3, from local files, from our own store."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
-from urllib.parse import urljoin
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from processors.fetching import (
+    Fetched,
     FetchPolicy,
     FilePlace,
+    ObjectPlace,
+    Place,
     StoredPlace,
+    Validators,
     WebPlace,
-    check_address,
-    check_below_roots,
+    check_size,
     place_of,
 )
-from schemas.errors import ImageRefused, ImageSourceUnavailable, ImageTooLarge
+from schemas.errors import FreshlensError, ImageSourceUnavailable, SettingsError
+from schemas.hashing import content_hash
 from schemas.metrics import Metrics
+from streams.fetch_files import read_file
+from streams.fetch_web import Wanted, WebPictures
 from topics.store import ObjectStore, original_key
 
-_REDIRECTS = (301, 302, 303, 307, 308)
-_CONNECTIONS_MAX = 64
-_CONNECTIONS_PER_HOST_MAX = 8
-_CHUNK_BYTES = 64 * 1024
+if TYPE_CHECKING:
+    from streams.fetch_s3 import S3Pictures
+
+_FILE_THREADS = 8
+"""Of their own: a network file system that hangs must hold up nothing else."""
 
 
 class PictureFetcher:
-    """A PictureSource. Build and close it within the event loop that uses it."""
+    """A PictureSource. Build and close it within the event loop that uses it.
+
+    Raises:
+        SettingsError: buckets are named, and boto3 is not installed.
+    """
 
     def __init__(self, policy: FetchPolicy, store: ObjectStore, metrics: Metrics) -> None:
-        self._policy = policy
-        self._store = store
-        self._metrics = metrics
-        connector = aiohttp.TCPConnector(
-            resolver=CheckedResolver(policy),
-            limit=_CONNECTIONS_MAX,
-            limit_per_host=_CONNECTIONS_PER_HOST_MAX,
-            # Names are resolved, and checked, anew for every connection.
-            use_dns_cache=False,
-            force_close=True,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector, headers={"User-Agent": "freshlens"}, cookie_jar=aiohttp.DummyCookieJar()
-        )
+        from_s3 = _s3_pictures(policy)
+        self._policy, self._store, self._metrics = policy, store, metrics
+        self._threads = ThreadPoolExecutor(_FILE_THREADS, "files")
+        self._web = WebPictures(policy, metrics)
+        self._s3 = from_s3(self._web, policy.s3_endpoint) if from_s3 is not None else None
 
-    async def fetch(self, uri: str, *, timeout_s: float) -> bytes:
-        place = place_of(uri, self._policy)
+    async def fetch(self, uri: str, *, timeout_s: float, known: Validators | None = None) -> Fetched:
         started = asyncio.get_running_loop().time()
+        scheme = "none"
         try:
-            async with asyncio.timeout(timeout_s):
-                if isinstance(place, WebPlace):
-                    return await self._from_web(place)
-                return await asyncio.to_thread(self._from_disk, place)
-        except TimeoutError:
-            raise ImageSourceUnavailable(f"{uri[:200]}: no picture within {timeout_s} s") from None
+            place = place_of(uri, self._policy)
+            scheme = _scheme(place)
+            fetched = await self._from(place, Wanted(uri, known, timeout_s, started + timeout_s))
+        except FreshlensError as error:
+            result = error.why if isinstance(error, ImageSourceUnavailable) else error.code
+            self._metrics.count("freshlens_fetches_total", scheme=scheme, result=result)
+            raise
         finally:
-            elapsed = asyncio.get_running_loop().time() - started
-            self._metrics.observe("freshlens_fetch_seconds", elapsed, scheme=uri.partition(":")[0])
+            self._metrics.observe("freshlens_fetch_seconds", asyncio.get_running_loop().time() - started, scheme=scheme)
+        result = "not-modified" if fetched.raw is None else "fetched"
+        self._metrics.count("freshlens_fetches_total", scheme=scheme, result=result)
+        self._metrics.count("freshlens_fetched_bytes_total", len(fetched.raw or b""), scheme=scheme)
+        return fetched
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._web.close()
+        if self._s3 is not None:
+            self._s3.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _from_disk(self, place: FilePlace | StoredPlace) -> bytes:
+    async def _from(self, place: Place, wanted: Wanted) -> Fetched:
+        if isinstance(place, WebPlace):
+            return await self._web.fetch(place, wanted)
+        if isinstance(place, ObjectPlace):
+            assert self._s3 is not None, "an allowed bucket needs boto3, which was checked at the start"
+            return await self._s3.fetch(place, wanted)
+        if isinstance(place, FilePlace):
+            path = place.path
+            return await self._in_thread(wanted, lambda: read_file(path, self._policy, wanted.known, time.time_ns()))
+        stored = place
+        return await self._in_thread(wanted, lambda: self._original(stored, wanted))
+
+    async def _in_thread(self, wanted: Wanted, read: Callable[[], Fetched]) -> Fetched:
         try:
-            if isinstance(place, StoredPlace):
-                return self._store.get(original_key(place.content_hash))
-            return self._from_file(place.path)
+            async with asyncio.timeout_at(wanted.deadline):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        except TimeoutError:
+            raise ImageSourceUnavailable(
+                f"{wanted.name[:200]}: no picture within {wanted.timeout_s} s", why="timeout"
+            ) from None
         except OSError as error:
-            raise ImageSourceUnavailable(f"cannot be read: {error}") from error
+            why = "absent" if isinstance(error, FileNotFoundError) else "unreadable"
+            raise ImageSourceUnavailable(f"{wanted.name[:200]!r} cannot be read: {error}", why=why) from error
 
-    def _from_file(self, path: Path) -> bytes:
-        real = path.resolve(strict=True)
-        check_below_roots(real, self._policy)
-        if not real.is_file():
-            raise ImageRefused(f"{real} is no file")
-        with real.open("rb") as file:
-            raw = file.read(self._policy.image_bytes_max + 1)
-        self._check_bytes(len(raw))
-        return raw
-
-    async def _from_web(self, place: WebPlace) -> bytes:
-        for _ in range(self._policy.redirects_max + 1):
-            following = await self._asked(place)
-            if isinstance(following, bytes):
-                return following
-            checked = place_of(urljoin(place.url, following), self._policy)
-            if not isinstance(checked, WebPlace):
-                raise ImageRefused(f"{place.url[:200]} redirects away from the web")
-            place = checked
-        raise ImageRefused(f"{place.url[:200]}: more than {self._policy.redirects_max} redirects")
-
-    async def _asked(self, place: WebPlace) -> bytes | str:
-        """The picture, or where the answer redirects to."""
-        try:
-            async with self._session.get(place.url, allow_redirects=False) as response:
-                if response.status in _REDIRECTS and "Location" in response.headers:
-                    return response.headers["Location"]
-                if response.status != 200:
-                    raise ImageSourceUnavailable(f"{place.url[:200]} answered {response.status}")
-                self._check_bytes(response.content_length or 0)
-                return await self._body(response.content.iter_chunked(_CHUNK_BYTES))
-        except aiohttp.InvalidURL as error:
-            raise ImageRefused(f"{place.url[:200]}: {error}") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            refusal = _refusal_within(error)
-            if refusal is not None:
-                raise refusal from error
-            raise ImageSourceUnavailable(f"{place.url[:200]}: {type(error).__name__}: {error}") from error
-
-    async def _body(self, chunks: AsyncIterator[bytes]) -> bytes:
-        body = bytearray()
-        async for chunk in chunks:
-            body += chunk
-            self._check_bytes(len(body))
-        return bytes(body)
-
-    def _check_bytes(self, count: int) -> None:
-        if count > self._policy.image_bytes_max:
-            raise ImageTooLarge(f"the picture has more than {self._policy.image_bytes_max} bytes")
+    def _original(self, place: StoredPlace, wanted: Wanted) -> Fetched:
+        if wanted.known is not None and wanted.known.content_hash.hex() == place.content_hash:
+            return Fetched(None, wanted.known)
+        raw = self._store.get(original_key(place.content_hash))
+        check_size(len(raw), self._policy)
+        return Fetched(raw, Validators(content_hash(raw)))
 
 
-class CheckedResolver(AbstractResolver):
-    """Resolves names to addresses that may be connected to; the connection goes to exactly these."""
-
-    def __init__(self, policy: FetchPolicy) -> None:
-        self._policy = policy
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-        for *_, address in found:
-            # One refused address refuses the name: which one is connected to is not ours to say.
-            check_address(str(address[0]), self._policy)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address[0]),
-                port=port,
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for kind, _, protocol, _, address in found
-        ]
-
-    async def close(self) -> None:
-        pass
+def _scheme(place: Place) -> str:
+    """One of few words, whatever was asked for."""
+    if isinstance(place, WebPlace):
+        return place.url.scheme
+    return {FilePlace: "file", StoredPlace: "store", ObjectPlace: "s3"}[type(place)]
 
 
-def _refusal_within(error: BaseException | None) -> ImageRefused | None:
-    while error is not None:
-        if isinstance(error, ImageRefused):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+def _s3_pictures(policy: FetchPolicy) -> "type[S3Pictures] | None":
+    if not policy.buckets:
+        return None
+    try:
+        from streams.fetch_s3 import S3Pictures  # an extra, and half a second of imports
+    except ImportError as error:
+        raise SettingsError(f"FRESHLENS_FETCH_BUCKETS: pip install 'freshlens[s3]' ({error})") from error
+    return S3Pictures

@@ -16,13 +16,16 @@ class Intake:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def take(self, received: Received) -> None:
-        """Take one record; waits for room only."""
+        """Take one record; waits for room, and while the worker is paused."""
+        await self._finisher.until_open()
         await self._room.enter(len(received.value or b""))
         self._finisher.delivered(received)
         task = asyncio.create_task(self._run(received))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._metrics.gauge("freshlens_inflight_events", self._room.events)
+        # One at a time: taken in one go, a few hundred of a flood would stop everything else while they are read.
+        await asyncio.sleep(0)
 
     def cancel(self) -> None:
         """Drop what is in flight; it is delivered again."""

@@ -73,6 +73,7 @@ class Retries:
         self._is_held_back = False
         self._running: set[asyncio.Task[None]] = set()
         self._committed: dict[int, int] = {}
+        self._began: dict[Place, int] = {}
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -82,6 +83,7 @@ class Retries:
             while True:
                 self._hold_back(len(self._waiting) >= WAITING_MAX)
                 messages = await asyncio.to_thread(self._consumer.consume, 100, _POLL_S)
+                await self._begin()
                 for message in messages:
                     self._take(message)
                 self._start_due()
@@ -143,8 +145,15 @@ class Retries:
         for partition in committed:
             if partition.offset < 0:
                 partition.offset = consumer.get_watermark_offsets(partition, timeout=10)[0]
+            self._began[Place(self._topic, partition.partition)] = partition.offset
             self._ledger.begin(Place(self._topic, partition.partition), partition.offset)
         consumer.assign(committed)
+
+    async def _begin(self) -> None:
+        """Pass on what was assigned while the consumer was polled, in another thread."""
+        if self._began:
+            began, self._began = self._began, {}
+            await self._finisher.on_begin(began)
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._commit()

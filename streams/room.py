@@ -30,6 +30,20 @@ class Room:
         """Give the room back."""
         self.events -= 1
         self.bytes -= size
+        self._let_in()
+
+    def resize(self, before: int, after: int) -> None:
+        """What was let in with ``before`` bytes has ``after``."""
+        self.bytes += after - before
+        self._let_in()
+
+    def widen(self, events_max: int) -> None:
+        """From now on there is room for so many events, at least as many as before."""
+        assert events_max >= self._events_max, events_max
+        self._events_max = events_max
+        self._let_in()
+
+    def _let_in(self) -> None:
         while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
             next_size, turn = self._waiting.popleft()
             if not turn.done():

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,19 +14,33 @@ from topics import administration, clients
 from topics.settings import KafkaSettings
 
 STOP_TIMEOUT_S = 5.0
+PATIENCE_S = 30.0
+"""How long a worker waits at its start for the broker and for its topics."""
+LOOK_EVERY_S = 0.2
 _log = structlog.get_logger()
 
 
-def check_topics(kafka: KafkaSettings, names: list[str]) -> None:
-    """Do nothing if all these topics (logical names) exist: Faust would wait for a missing one for ever, in silence.
+def check_topics(kafka: KafkaSettings, names: list[str], *, patience_s: float = PATIENCE_S) -> None:
+    """Return once all these topics (logical names) exist: Faust would wait for a missing one for ever, in silence.
+
+    Whoever creates them may start at the same moment as we do, so both it and the broker are waited for.
 
     Raises:
-        SettingsError: naming those that do not exist. BrokerUnavailable.
+        SettingsError: naming those that still do not exist. BrokerUnavailable.
     """
-    wanted = [kafka.topic(name) for name in names]
-    missing = sorted(set(wanted) - administration.existing_topics(clients.admin(kafka), wanted).keys())
-    if missing:
-        raise SettingsError([f"there is no topic {name}: run `freshlens topics create`" for name in missing])
+    wanted, admin = [kafka.topic(name) for name in names], clients.admin(kafka)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            missing = sorted(set(wanted) - administration.existing_topics(admin, wanted).keys())
+            if not missing:
+                return
+        except BrokerUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+        if time.monotonic() >= deadline:
+            raise SettingsError([f"there is no topic {name}: run `freshlens topics create`" for name in missing])
+        time.sleep(LOOK_EVERY_S)
 
 
 async def serve(app: WorkerApp, on_ready: Callable[[], None]) -> None:

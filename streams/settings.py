@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from processors.fetching import FetchPolicy
+from processors.gate_settings import GateSettings
 from schemas.environment import Environment
 from schemas.lane import UNREAD, Lane
+from streams.cache import CACHE_BYTES_MAX
+from streams.fetch_settings import read_fetch_policy
 from streams.quality_settings import QualitySettings
+from streams.watch_settings import WatchSettings
 from topics.settings import KafkaSettings
 
 EPOCH_MAX = 2**31
@@ -23,6 +27,13 @@ class StreamsSettings:
         encoder: as ``processors.open_clip_encoder.load_encoder`` takes it.
         epoch: the processing epoch; raising it makes re-encoded views new rows.
         slot: which process of its role this is, from 0.
+        gate: which pictures are refused although they can be read.
+        agreement: whether pictures are compared with their product's text.
+        video_frames_max: key frames that become views of a product, of each video.
+        video_s_max: longer videos are refused, in seconds.
+        encoder_threads: of the model; 0: by its size and the cores there are.
+        decoders: processes that decode; 0: by the cores there are.
+        cache_bytes_max: of the embedding cache's files.
     """
 
     kafka: KafkaSettings
@@ -34,6 +45,14 @@ class StreamsSettings:
     slot: int = 0
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
     quality: QualitySettings = field(default_factory=QualitySettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+    agreement: bool = False
+    video_frames_max: int = 4
+    video_s_max: int = 600
+    encoder_threads: int = 0
+    decoders: int = 0
+    cache_bytes_max: int = CACHE_BYTES_MAX
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "StreamsSettings":
@@ -43,8 +62,6 @@ class StreamsSettings:
             SettingsError: listing everything that is wrong.
         """
         env = Environment(environ)
-        roots = [root for root in env.text("FRESHLENS_FETCH_ROOTS").split(":") if root]
-        env.problems += [f"FRESHLENS_FETCH_ROOTS: no such folder: {root}" for root in roots if not Path(root).is_dir()]
         settings = StreamsSettings(
             kafka=env.section(KafkaSettings.from_env, KafkaSettings("")),
             lane=env.section(Lane.from_env, UNREAD),
@@ -53,11 +70,16 @@ class StreamsSettings:
             encoder=env.text("FRESHLENS_ENCODER", "bundled"),
             epoch=env.integer("FRESHLENS_PROCESSING_EPOCH", 0, 0, EPOCH_MAX),
             slot=env.integer("FRESHLENS_WORKER_SLOT", 0, 0, 1023),
-            fetch=FetchPolicy(
-                roots=tuple(Path(root).resolve() for root in roots),
-                private_allowed=env.text("FRESHLENS_FETCH_PRIVATE") == "1",
-            ),
+            fetch=env.section(read_fetch_policy, FetchPolicy()),
             quality=env.section(QualitySettings.from_env, QualitySettings()),
+            watch=env.section(WatchSettings.from_env, WatchSettings()),
+            gate=env.section(GateSettings.from_env, GateSettings()),
+            agreement=env.text("FRESHLENS_AGREEMENT") == "1",
+            video_frames_max=env.integer("FRESHLENS_VIDEO_FRAMES_MAX", 4, 1, 16),
+            video_s_max=env.integer("FRESHLENS_VIDEO_S_MAX", 600, 1, 7_200),
+            encoder_threads=env.integer("FRESHLENS_ENCODER_THREADS", 0, 0, 1024),
+            decoders=env.integer("FRESHLENS_DECODERS", 0, 0, 1024),
+            cache_bytes_max=env.integer("FRESHLENS_CACHE_BYTES_MAX", CACHE_BYTES_MAX, 1_000_000, 2**50),
         )
         env.finish()
         return settings

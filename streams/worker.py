@@ -1,30 +1,36 @@
 """Composing a worker process from its parts: ``run(role, …)`` for embed, deletes and feedback."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
 
 import numpy as np
 
-from processors.decode import DECODE_VERSION
+from processors import cores
+from processors.decode import DECODE_VERSION, DecodeLimits
 from processors.decoder_pool import DecoderPool
 from processors.encoder import Encoder
 from processors.open_clip_encoder import is_vectors_only, load_encoder, space_of
+from processors.quality_gate import open_gate
+from processors.video import VideoLimits
 from schemas.clock import SystemClock
 from schemas.errors import LayoutChanged, SpaceChanged
 from schemas.framing import SchemaRegistry
-from schemas.metrics import Metrics
+from schemas.metrics import Metrics, NullMetrics
 from streams import feedback
+from streams.agreement import Agreements
 from streams.app import worker_app
 from streams.cache import EmbeddingCache
+from streams.crashes import CrashJournal
 from streams.dead_letters import DeadLetters
 from streams.deletes import DeleteStep
 from streams.embed import EmbedStep
 from streams.emitting import Finisher, IndexLogWriter
 from streams.encoding import EncodingQueue
+from streams.faults import FaultLimit, worker_name
 from streams.fetch import PictureFetcher
+from streams.hot_lane import HotLane
 from streams.intake import Intake
 from streams.ledger import AckLedger
 from streams.outbox import Outbox
@@ -34,6 +40,7 @@ from streams.room import Room
 from streams.serving import check_topics, serve
 from streams.settings import StreamsSettings
 from streams.views import ViewMaker
+from streams.watch_holds import HeldSources
 from topics import administration, clients
 from topics import declarations as names
 from topics.registry import open_registry
@@ -44,6 +51,9 @@ Role = Literal["embed", "deletes", "feedback"]
 INFLIGHT_EVENTS_MAX = 10_000
 INFLIGHT_BYTES_MAX = 256 * 1024 * 1024
 """A price change overtakes this much of pictures; more is left to Kafka."""
+HOT_INFLIGHT_EVENTS_MAX = 64
+HOT_INFLIGHT_BYTES_MAX = 32 * 1024 * 1024
+"""The hot lane is for few: what floods it waits in Kafka, as on any lane, instead of making the other wait."""
 FAUST_BUFFER_MAX = 2_048
 """Where Faust's buffer is full it sleeps for a whole second, so it must hold more than a second's work."""
 DECODING_MAX = 64
@@ -69,7 +79,7 @@ def run(role: Role, settings: StreamsSettings, metrics: Metrics, on_ready: Calla
 
 def run_embed(settings: StreamsSettings, encoder: Encoder, metrics: Metrics, on_ready: Callable[[], None]) -> None:
     """Run an embed worker with an encoder of the caller's; otherwise as :func:`run`."""
-    _check_cluster(settings, names.PRODUCT_ADDED, names.PRODUCT_RETRY)
+    _check_cluster(settings, *names.ADDS, names.PRODUCT_RETRY)
     asyncio.run(_serve_embed(settings, encoder, metrics, on_ready))
 
 
@@ -85,12 +95,14 @@ class _Parts:
         self.registry: SchemaRegistry | None = open_registry(kafka)
         self.outbox = Outbox(kafka)
         self.writer = IndexLogWriter(kafka, settings.lane, self.outbox)
-        self.letters = DeadLetters(kafka, self.outbox, self.store, self.clock, metrics)
+        self.journal = CrashJournal(settings.data / "journal" / f"{role}-{settings.slot}")
+        limit = FaultLimit(worker_name(kafka, role, settings.slot), role, self.store, self.clock, metrics)
+        self.letters = DeadLetters(kafka, self.outbox, self.store, limit, self.clock, metrics)
         self.facts = FactPublisher(kafka, settings.lane.name, topic, self.ledger, Progress(), self.outbox)
         self.finisher = self.finisher_of(self.ledger, self.facts)
 
     def finisher_of(self, ledger: AckLedger, facts: FactPublisher | None) -> Finisher:
-        return Finisher(ledger, facts, self.letters, self.clock, self.metrics)
+        return Finisher(ledger, facts, self.letters, self.journal, self.clock, self.metrics)
 
     async def serve(self, intake: Intake, on_ready: Callable[[], None], *background: Awaitable[None]) -> None:
         """Feed the intake from the topic until told to stop, with ``background`` beside it."""
@@ -104,12 +116,13 @@ class _Parts:
             ledger=self.ledger,
             buffer_max=FAUST_BUFFER_MAX,
         )
-        app.on_begin.append(self.facts.on_begin)
+        app.on_begin.append(self.finisher.on_begin)
         try:
             async with beside(self.facts.run(), *background):
                 await serve(app, on_ready)
         finally:
             intake.cancel()
+            self.journal.close()
             self.outbox.close()
 
 
@@ -130,51 +143,129 @@ async def _serve_embed(
 ) -> None:
     parts = _Parts("embed", names.PRODUCT_ADDED, settings, metrics)
     queue = EncodingQueue(encoder, metrics)
-    async with _view_maker(parts, encoder, queue) as views:
-        step = EmbedStep(
-            settings.kafka,
-            settings.lane,
-            epoch=settings.epoch,
-            can_encode=not is_vectors_only(settings.encoder),
-            views=views,
-            writer=parts.writer,
-            outbox=parts.outbox,
-            store=parts.store,
-            finisher=parts.finisher,
-            declaration_of=parts.declaration_of,
-            registry=parts.registry,
-            clock=parts.clock,
-            metrics=metrics,
+    async with _cache(parts, encoder) as cache, AsyncExitStack() as stack:
+        stack.callback(queue.close)
+        held, agreements = HeldSources(parts.store), _agreements(parts, encoder, stack)
+        workers = settings.decoders or cores.decoders(cores.cores())
+        views = await stack.enter_async_context(
+            view_maker(settings, parts.store, metrics, encoder, queue, cache, workers)
+        )
+        step = _embed_step(parts, views, held, agreements, parts.finisher)
+        urgent = await stack.enter_async_context(
+            view_maker(settings, parts.store, metrics, encoder, queue, cache, 1, urgent=True)
         )
         # Of a ledger of their own: their partitions are not Faust's to commit, and they vouch for nothing.
         ledger = AckLedger()
         retries = Retries(settings.kafka, settings.slot, step, parts.finisher_of(ledger, None), ledger, parts.clock)
         room = Room(INFLIGHT_EVENTS_MAX, INFLIGHT_BYTES_MAX)
-        await parts.serve(Intake(step.first, parts.finisher, room, metrics), on_ready, queue.run(), retries.run())
+        await parts.serve(
+            Intake(step.first, parts.finisher, room, metrics),
+            on_ready,
+            queue.run(),
+            retries.run(),
+            held.follow(),
+            *_hot_lane(parts, urgent, held, agreements),
+        )
+
+
+def _embed_step(
+    parts: _Parts, views: ViewMaker, held: HeldSources, agreements: Agreements | None, finisher: Finisher
+) -> EmbedStep:
+    settings = parts.settings
+    return EmbedStep(
+        settings.kafka,
+        settings.lane,
+        epoch=settings.epoch,
+        can_encode=not is_vectors_only(settings.encoder),
+        views=views,
+        writer=parts.writer,
+        outbox=parts.outbox,
+        store=parts.store,
+        finisher=finisher,
+        declaration_of=parts.declaration_of,
+        held=held,
+        agreements=agreements,
+        registry=parts.registry,
+        clock=parts.clock,
+        metrics=parts.metrics,
+    )
+
+
+def _hot_lane(
+    parts: _Parts, views: ViewMaker, held: HeldSources, agreements: Agreements | None
+) -> tuple[Awaitable[None], ...]:
+    """The hot lane, which shares the model, the cache and the way out with the other, and waits for nothing else."""
+    settings, metrics, ledger = parts.settings, parts.metrics, AckLedger()
+    kafka, lane, topic = settings.kafka, settings.lane.name, names.PRODUCT_ADDED_HOT
+    facts = FactPublisher(kafka, lane, topic, ledger, Progress(), parts.outbox)
+    finisher = parts.finisher_of(ledger, facts)
+    room = Room(HOT_INFLIGHT_EVENTS_MAX, HOT_INFLIGHT_BYTES_MAX)
+    # Its few events are not in the gauge of what is in flight: that one is of the other lane.
+    intake = Intake(_embed_step(parts, views, held, agreements, finisher).first, finisher, room, NullMetrics())
+    return facts.run(), HotLane(kafka, settings.slot, intake, ledger, finisher, metrics).run()
+
+
+def _agreements(parts: _Parts, encoder: Encoder, stack: AsyncExitStack) -> Agreements | None:
+    if not parts.settings.agreement:
+        return None
+    folder = parts.settings.data / "cache" / f"embed-{parts.settings.slot}"
+    agreements = Agreements(folder, encoder.encoder_id, parts.metrics)
+    stack.callback(agreements.keep)
+    return agreements
 
 
 @asynccontextmanager
-async def _view_maker(parts: _Parts, encoder: Encoder, queue: EncodingQueue) -> AsyncIterator[ViewMaker]:
+async def _cache(parts: _Parts, encoder: Encoder) -> AsyncIterator[EmbeddingCache]:
     settings, metrics = parts.settings, parts.metrics
     cache = EmbeddingCache(
         settings.data / "cache" / f"embed-{settings.slot}",
         f"{encoder.encoder_id}/{DECODE_VERSION}",
         2 * settings.lane.space.dim,
         metrics,
+        bytes_max=settings.cache_bytes_max,
     )
-    source = PictureFetcher(settings.fetch, parts.store, metrics)
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+@asynccontextmanager
+async def view_maker(
+    settings: StreamsSettings,
+    store: ObjectStore,
+    metrics: Metrics,
+    encoder: Encoder,
+    queue: EncodingQueue,
+    cache: EmbeddingCache,
+    workers: int,
+    *,
+    urgent: bool = False,
+) -> AsyncIterator[ViewMaker]:
+    """A way to vectors with fetching and decoding of its own, so that what is ``urgent`` waits in no common line."""
+    source = PictureFetcher(settings.fetch, store, metrics)
     pool = None
     if not is_vectors_only(settings.encoder):
-        pool = DecoderPool(encoder.form, max(1, (os.cpu_count() or 1) // 2))
+        limits = DecodeLimits(image_bytes_max=settings.fetch.image_bytes_max)
+        pool = DecoderPool(encoder.form, workers, limits=limits, video=VideoLimits(settings.video_s_max))
         await pool.warm()
     try:
-        yield ViewMaker(source, pool, queue, cache, parts.store, metrics, decoding_max=DECODING_MAX)
+        yield ViewMaker(
+            source,
+            pool,
+            queue,
+            cache,
+            store,
+            metrics,
+            decoding_max=DECODING_MAX,
+            urgent=urgent,
+            gate=open_gate(settings.gate, store, settings.lane.space),
+            frames_max=settings.video_frames_max,
+        )
     finally:
-        queue.close()
         if pool is not None:
             pool.close()
         await source.close()
-        cache.close()
 
 
 @asynccontextmanager
@@ -200,7 +291,7 @@ def _load_encoder(settings: StreamsSettings) -> Encoder:
         raise SpaceChanged(
             f"FRESHLENS_ENCODER={settings.encoder} is of space {space}, this lane is of {settings.lane.space}"
         )
-    encoder = load_encoder(settings.encoder)
+    encoder = load_encoder(settings.encoder, threads=settings.encoder_threads)
     if not is_vectors_only(settings.encoder):
         size = encoder.form.size
         encoder.encode_images(np.zeros((4, size, size, 3), dtype=np.uint8))

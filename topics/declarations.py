@@ -32,6 +32,7 @@ MESSAGE_BYTES_MAX = RETRY_BYTES_MAX + 64 * _KIB
 INDEX_RECORD_BYTES_MAX = 4 * _KIB * _KIB
 
 PRODUCT_ADDED = "product-added"
+PRODUCT_ADDED_HOT = "product-added-hot"
 PRODUCT_DELETED = "product-deleted"
 INDEX_LOG = "index-log"
 INDEX_PROGRESS = "index-progress"
@@ -42,6 +43,10 @@ CLICKS = "clicks"
 SEARCH_QUALITY = "search-quality"
 TRAINING_PAIRS = "training-pairs"
 DEAD_LETTERS = "dead-letters"
+ADDS = (PRODUCT_ADDED, PRODUCT_ADDED_HOT)
+"""The topics of ProductAdded events: the catalogue's, and the lane of those few that go ahead of it."""
+INPUTS = (*ADDS, PRODUCT_DELETED)
+"""The topics that catalogues write to, and that a read token may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,18 @@ _ALL = (
     Topic(
         name=PRODUCT_ADDED,
         description="A product, or its new picture, text, attributes or price, as a catalogue publishes it",
+        schema="product-added",
+        key="tenant/product_id",
+        producers=("catalogue", "query_api"),
+        consumers=("embed worker",),
+        partitions=8,
+        retention_ms=7 * DAY_MS,
+        record_bytes_max=INPUT_BYTES_MAX,
+        versioned=True,
+    ),
+    Topic(
+        name=PRODUCT_ADDED_HOT,
+        description="The same for the few products that cannot wait: read ahead of everything on `product-added`",
         schema="product-added",
         key="tenant/product_id",
         producers=("catalogue", "query_api"),

@@ -18,7 +18,7 @@ _WAY_OUT = "make room there, or move it to a larger disk; what was half written 
 
 
 @contextmanager
-def naming_disk_full(place: Path) -> Iterator[None]:
+def naming_disk_full(place: Path | str) -> Iterator[None]:
     """Raise DiskFull, which says what to do, for what the system says when ``place`` has no room."""
     try:
         yield

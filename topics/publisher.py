@@ -14,7 +14,7 @@ from schemas.hashing import content_hash
 from schemas.identity import ProductKey
 from schemas.progress import Position
 from topics import administration, clients
-from topics.declarations import INPUT_BYTES_MAX, PRODUCT_ADDED, PRODUCT_DELETED
+from topics.declarations import INPUT_BYTES_MAX, INPUTS, PRODUCT_ADDED, PRODUCT_ADDED_HOT, PRODUCT_DELETED, TOPICS
 from topics.settings import KafkaSettings
 from topics.store import ObjectStore, original_key
 
@@ -26,7 +26,7 @@ OnDone = Callable[[Position | FreshlensError], object]
 
 
 class Publisher:
-    """Sends events to ``product-added`` and ``product-deleted``; one per process, closed at the end.
+    """Sends events to ``product-added``, its hot lane, and ``product-deleted``; one per process, closed at the end.
 
     Without a store, large pictures stay inline up to the topic's limit.
     """
@@ -37,21 +37,22 @@ class Publisher:
         self._producer = clients.producer(kafka)
         self._registry = _registry(kafka)
         self._log_ids = {
-            name: str(administration.describe_log(clients.admin(kafka), kafka.topic(name)))
-            for name in (PRODUCT_ADDED, PRODUCT_DELETED)
+            name: str(administration.describe_log(clients.admin(kafka), kafka.topic(name))) for name in INPUTS
         }
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._poller.start()
 
-    def send(self, event: Event, on_done: OnDone) -> None:
+    def send(self, event: Event, on_done: OnDone, *, hot: bool = False) -> None:
         """Hand the event to the producer; ``on_done`` is called in the publisher's thread, once.
+
+        ``hot``: ahead of everything on product-added, for a few products at a time. A deletion always is.
 
         Raises:
             InvalidProduct: the event is larger than the topic takes, or does not fit the schema.
             Backpressure: the producer's buffer is full; wait and send again.
         """
-        name = PRODUCT_DELETED if isinstance(event, ProductDeleted) else PRODUCT_ADDED
+        name = _topic_of(event, hot=hot)
         value = self._encoded(name, self._with_large_pictures_stored(event))
         if len(value) > INPUT_BYTES_MAX - 4096:
             raise InvalidProduct(f"{event.tenant}/{event.product_id}: {len(value)} bytes of event are too many")
@@ -67,8 +68,8 @@ class Publisher:
         with clients.kafka_errors(f"publish to {name}"):
             self._producer.produce(self._kafka.topic(name), value, key, on_delivery=delivered)
 
-    async def publish(self, event: Event) -> Position:
-        """Send one event and wait until the broker has it.
+    async def publish(self, event: Event, *, hot: bool = False) -> Position:
+        """Send one event and wait until the broker has it; ``hot`` as for :meth:`send`.
 
         Raises:
             InvalidProduct, Backpressure: as :meth:`send`.
@@ -85,7 +86,7 @@ class Publisher:
             else:
                 done.set_exception(outcome)
 
-        self.send(event, lambda outcome: loop.call_soon_threadsafe(settle, outcome))
+        self.send(event, lambda outcome: loop.call_soon_threadsafe(settle, outcome), hot=hot)
         return await done
 
     def flush(self, timeout_s: float = 30) -> int:
@@ -103,7 +104,7 @@ class Publisher:
             self._producer.poll(0.05)
 
     def _encoded(self, name: str, event: Event) -> bytes:
-        codec = framing.CODECS[name]
+        codec = framing.CODECS[TOPICS[name].schema]
         if self._registry is None:
             return codec.encode(event)
         return codec.encode_confluent(event, self._registry.id_of(f"{self._kafka.topic(name)}-value", codec.schema))
@@ -122,6 +123,12 @@ class Publisher:
         digest = content_hash(picture.inline).hex()
         self._store.put(original_key(digest), picture.inline)
         return Picture(uri=f"store://originals/{digest}")
+
+
+def _topic_of(event: Event, *, hot: bool) -> str:
+    if isinstance(event, ProductDeleted):
+        return PRODUCT_DELETED
+    return PRODUCT_ADDED_HOT if hot else PRODUCT_ADDED
 
 
 def _registry(kafka: KafkaSettings) -> framing.SchemaRegistry | None:

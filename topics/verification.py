@@ -6,12 +6,12 @@ from typing import Literal
 
 from topics.administration import ExistingTopic
 from topics.declarations import (
+    ADDS,
     DAY_MS,
     DEAD_LETTERS,
     FOREVER_MS,
     INDEX_LOG,
     LATENESS_MS,
-    PRODUCT_ADDED,
     PRODUCT_DELETED,
     TOMBSTONE_MS,
     Topic,
@@ -117,14 +117,14 @@ def _replication_findings(topic: ExistingTopic) -> list[Finding]:
 
 def _retention_findings(topics: Mapping[str, ExistingTopic], tombstone_ms: int) -> list[Finding]:
     """The relations without which a redelivered add could outlive its delete."""
-    if not {PRODUCT_ADDED, PRODUCT_DELETED, DEAD_LETTERS} <= topics.keys():
+    if not {PRODUCT_DELETED, DEAD_LETTERS} <= topics.keys():
         return []
-    added, deleted, dead = topics[PRODUCT_ADDED], topics[PRODUCT_DELETED], topics[DEAD_LETTERS]
-    return [
-        *_deleted_outlives_added(added, deleted),
-        *_tombstones_outlive(added, dead, tombstone_ms),
-        *(_segment_finding(topic) for topic in (added, deleted) if _setting(topic, "segment.ms") > DAY_MS),
-    ]
+    deleted, dead = topics[PRODUCT_DELETED], topics[DEAD_LETTERS]
+    adds = [topics[name] for name in ADDS if name in topics]
+    findings = [_segment_finding(topic) for topic in (*adds, deleted) if _setting(topic, "segment.ms") > DAY_MS]
+    for added in adds:
+        findings += [*_deleted_outlives_added(added, deleted), *_tombstones_outlive(added, dead, tombstone_ms)]
+    return findings
 
 
 def _deleted_outlives_added(added: ExistingTopic, deleted: ExistingTopic) -> list[Finding]:

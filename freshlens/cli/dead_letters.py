@@ -1,4 +1,4 @@
-"""``freshlens dead-letters``: list, show and replay what could not be processed."""
+"""``freshlens dead-letters``: list, show and replay what could not be processed, and resume what was paused by it."""
 
 import base64
 import json
@@ -15,16 +15,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from freshlens import dead_letters
+from freshlens.cli.audit import record
 from freshlens.cli.context import Context
+from freshlens.cli.moments import MOMENT
 from freshlens.dead_letters import Found, Replay, Selection
 from schemas.errors import InvalidRecord, NotFound
 from schemas.identity import product_key
+from streams import faults
 from topics.registry import open_registry
 from topics.tenants import TenantDirectory
 
 _BATCH = 500
 _CODE = click.option("--code", help="Only those with this code; see docs/errors.md.")
 _PRODUCT = click.option("--product", "product_id", help="Only those of this product of --tenant.")
+_SINCE = click.option("--since", type=MOMENT, help="Only those that failed since: 30m, 2h, 7d, or a time (UTC).")
+_UNTIL = click.option("--until", type=MOMENT, help="Only those that failed before: as --since.")
 
 
 @click.group("dead-letters")
@@ -40,23 +45,34 @@ def dead_letters_group() -> None:
 @dead_letters_group.command("list")
 @_CODE
 @_PRODUCT
+@_SINCE
+@_UNTIL
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show the newest so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.pass_obj
-def list_command(context: Context, code: str | None, product_id: str | None, limit: int, as_json: bool) -> None:
+def list_command(
+    context: Context,
+    code: str | None,
+    product_id: str | None,
+    since: int | None,
+    until: int | None,
+    limit: int,
+    as_json: bool,
+) -> None:
     """List dead letters, newest first.
 
     \b
     Example:
         freshlens --tenant shop dead-letters list --product mug-1
+        freshlens dead-letters list --code internal --since 2h
     """
-    every = list(dead_letters.find(context.kafka(), _selection(context, (), code, product_id)))
+    every = list(dead_letters.find(context.kafka(), _selection(context, (), code, product_id, since, until)))
     newest = sorted(every, key=lambda found: -found.letter.failed_at)[:limit]
     if as_json:
         for found in newest:
             click.echo(json.dumps(_summary(found)))
         return
-    table = Table("id", "failed", "code", "product", "from", "reason")
+    table = Table("id", "failed", "code", "product", "from", "attempts", "reason")
     for found in newest:
         table.add_row(*(escape(str(value)) for value in _summary(found).values()))
     Console().print(table)
@@ -92,6 +108,8 @@ def show_command(context: Context, letter_id: str) -> None:
 @click.argument("letter_ids", metavar="[ID]...", nargs=-1)
 @_CODE
 @_PRODUCT
+@_SINCE
+@_UNTIL
 @click.option("--all", "every", is_flag=True, help="All of them.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
 @click.pass_obj
@@ -100,6 +118,8 @@ def replay_command(
     letter_ids: tuple[str, ...],
     code: str | None,
     product_id: str | None,
+    since: int | None,
+    until: int | None,
     every: bool,
     limit: int | None,
 ) -> None:
@@ -111,13 +131,14 @@ def replay_command(
     Example:
         freshlens dead-letters replay --code image-source-unavailable
         freshlens dead-letters replay 3:17 3:18
+        freshlens dead-letters replay --since 2027-01-31T10:00 --until 2027-01-31T11:30
     """
-    if not (letter_ids or code or product_id or every):
-        raise click.UsageError("say which: ID..., --code, --product, or --all")
+    if not (letter_ids or code or product_id or since or until or every):
+        raise click.UsageError("say which: ID..., --code, --product, --since, --until, or --all")
     kafka = context.kafka()
-    found = dead_letters.find(kafka, _selection(context, letter_ids, code, product_id))
+    found = dead_letters.find(kafka, _selection(context, letter_ids, code, product_id, since, until))
     oldest = sorted(found, key=lambda each: each.letter.failed_at)[:limit]
-    replay = _replayer(context)
+    replay = replayer(context)
     replayed = 0
     for start in range(0, len(oldest), _BATCH):
         replays = [made for each in oldest[start : start + _BATCH] if (made := replay(each)) is not None]
@@ -128,7 +149,35 @@ def replay_command(
         raise click.exceptions.Exit(1)
 
 
-def _replayer(context: Context) -> Callable[[Found], Replay | None]:
+@dead_letters_group.command("accept")
+@click.argument("workers", metavar="[WORKER]...", nargs=-1)
+@click.option(
+    "--records", type=click.IntRange(0), default=0, show_default=True, help="Let so many pass before it counts again."
+)
+@click.pass_obj
+def accept_command(context: Context, workers: tuple[str, ...], records: int) -> None:
+    """Resume the workers that `dead-letter-limit` paused, or these of them: what they held back becomes dead letters.
+
+    A worker is paused when more than 50 of its last 1,000 records failed by our own fault. After a repair no accept is
+    needed: restart the worker, and it goes on where it stood.
+
+    \b
+    Example:
+        freshlens dead-letters accept --records 10000
+    """
+    store = context.store()
+    paused = faults.paused_workers(store)
+    if unknown := sorted(set(workers) - paused.keys()):
+        raise NotFound(f"not paused: {', '.join(unknown)}; paused are: {', '.join(paused) or 'none'}")
+    for worker in workers or sorted(paused):
+        faults.accept(store, worker, records)
+        record(context, "accept-dead-letters", worker, code=paused[worker].code, records=records)
+        click.echo(f"{worker} goes on; it was paused by {paused[worker].code}: {paused[worker].reason}")
+    if not paused:
+        click.echo("no worker is paused")
+
+
+def replayer(context: Context) -> Callable[[Found], Replay | None]:
     """Makes the replay of one letter; None, and the reason on stderr, where it is refused."""
     store, registry = context.store(), open_registry(context.kafka())
     declaration_of = TenantDirectory(store).declaration
@@ -145,9 +194,16 @@ def _replayer(context: Context) -> Callable[[Found], Replay | None]:
     return replay
 
 
-def _selection(context: Context, ids: tuple[str, ...], code: str | None, product_id: str | None) -> Selection:
+def _selection(
+    context: Context,
+    ids: tuple[str, ...],
+    code: str | None,
+    product_id: str | None,
+    since: int | None,
+    until: int | None,
+) -> Selection:
     product = product_key(context.tenant, product_id) if product_id else None
-    return Selection(frozenset(ids), code, product)
+    return Selection(frozenset(ids), code, product, since, until)
 
 
 def _summary(found: Found) -> dict[str, Any]:
@@ -158,5 +214,6 @@ def _summary(found: Found) -> dict[str, Any]:
         "code": letter.code,
         "product": str(found.product or ""),
         "from": f"{source.topic}[{source.partition}]@{source.offset}",
+        "attempts": letter.attempts,
         "reason": letter.reason,
     }

@@ -53,12 +53,12 @@ def evaluate_command(
     if name.startswith("none:"):
         raise SettingsError("FRESHLENS_ENCODER=none has no model to evaluate")
     encoder = load_encoder(name)
-    products = [entry for path in catalogues for entry in _entries(path, None)]
-    photos = list(_entries(queries, where))
+    products = [entry for path in catalogues for entry in entries(path, None)]
+    photos = list(entries(queries, where))
     if not photos:
         raise SettingsError(f"no query in {queries} has {where}" if where else f"{queries} is empty")
-    catalogue_vectors = _encoded(encoder, [entry["path"] for entry in products], "catalogue")
-    query_vectors = _encoded(encoder, [entry["path"] for entry in photos], "queries")
+    catalogue_vectors = encoded_pictures(encoder, [entry["path"] for entry in products], "catalogue")
+    query_vectors = encoded_pictures(encoder, [entry["path"] for entry in photos], "queries")
     figures = measures(query_vectors, photos, catalogue_vectors, products)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
@@ -107,8 +107,8 @@ def _hits(
     return evaluation.ranked_hits(query_vectors[list(rows)], asked, catalogue_vectors, known, depth=100)
 
 
-def _entries(path: Path, where: str | None) -> Iterator[dict[str, Any]]:
-    """The lines of a file, each with the ``path`` of its first picture."""
+def entries(path: Path, where: str | None, *, pictured: bool = True) -> Iterator[dict[str, Any]]:
+    """The lines of a file, each with the ``path`` of its first picture; ``pictured`` False: it need not have one."""
     key, _, value = (where or "").partition("=")
     for name, line in read_products(path):
         if isinstance(line, InvalidProduct):
@@ -116,12 +116,16 @@ def _entries(path: Path, where: str | None) -> Iterator[dict[str, Any]]:
         if where and str(line.get(key)) != value:
             continue
         picture = line.get("image") or next(iter(line.get("images") or []), None)
+        if not pictured:
+            yield dict(line)
+            continue
         if not isinstance(picture, str):
             raise SettingsError(f"{path}, {name}: no image")
         yield {**line, "path": path.parent / picture}
 
 
-def _encoded(encoder: Any, paths: list[Path], label: str) -> Vector:
+def encoded_pictures(encoder: Any, paths: list[Path], label: str) -> Vector:
+    """(n, dim) vectors of picture files; ``label`` names what is under way."""
     from processors.decode import decode
 
     batches: list[npt.NDArray[np.float32]] = []

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from freshlens import lane_file
 from freshlens.cli.context import Context
 from freshlens.processes import ROLES
 from schemas.errors import FreshlensError
+from streams.faults import Paused, paused_workers
+from streams.watch_holds import Holds
 from topics.settings import KafkaSettings
 
 STOP_TIMEOUT_S = 40.0
@@ -48,6 +51,9 @@ def status_command(context: Context, as_json: bool) -> None:
         for role, pid in run.processes.items():
             table.add_row(role, str(pid) if pid else "down", _memory_mib(pid))
         Console().print(table)
+        for check in (_workers(context), _sources(context)):
+            if not check.is_good:
+                click.echo(f"{check.name}: {check.said}")
     click.echo(json.dumps(answer, indent=2))
 
 
@@ -147,6 +153,8 @@ def _checks(context: Context) -> Iterator[Check]:
     for role, pid in run.processes.items():
         yield Check(role, pid != 0, f"process {pid}" if pid else f"down; see `freshlens logs {role}`")
     yield from _kafka(context)
+    yield _workers(context)
+    yield _sources(context)
     yield _api(context)
 
 
@@ -177,6 +185,31 @@ def _replicas(kafka: KafkaSettings) -> Check:
 
     found = disagreements(read_statuses(kafka).values())
     return Check("replicas", not found, "; ".join(found) or "agree wherever they can be compared")
+
+
+def _workers(context: Context) -> Check:
+    try:
+        paused = paused_workers(context.store())
+    except (OSError, FreshlensError) as error:
+        return Check("workers", False, f"whether one is paused cannot be told: {error}")
+    return Check("workers", not paused, "; ".join(_pause(*each) for each in paused.items()) or "none is paused")
+
+
+def _sources(context: Context) -> Check:
+    try:
+        held = [hold for hold in Holds(context.store()).all().values() if hold.is_on]
+    except (OSError, FreshlensError) as error:
+        return Check("sources", False, f"whether one is held cannot be told: {error}")
+    said = "; ".join(f"{hold.source} is held ({hold.reason}): `freshlens watch release {hold.source}`" for hold in held)
+    return Check("sources", not held, said or "none is held")
+
+
+def _pause(worker: str, why: Paused) -> str:
+    since = datetime.fromtimestamp(why.since / 1e6, UTC).isoformat(timespec="seconds")
+    return (
+        f"{worker} since {since} (dead-letter-limit): {why.code}: {why.reason} ({why.topic}[{why.partition}]"
+        f"@{why.offset}); repair and restart it, or `freshlens dead-letters accept`"
+    )
 
 
 def _api(context: Context) -> Check:

@@ -36,10 +36,11 @@ timeout_option = click.option("--timeout", "timeout_s", default=900.0, show_defa
 
 @click.command("publish")
 @click.argument("source", type=click.Path(exists=True, allow_dash=True, path_type=Path))
+@click.option("--hot", is_flag=True, help="Ahead of everything that is queued: for a few products that cannot wait.")
 @wait_option
 @timeout_option
 @click.pass_obj
-def publish_command(context: Context, source: Path, wait: bool, timeout_s: float) -> None:
+def publish_command(context: Context, source: Path, hot: bool, wait: bool, timeout_s: float) -> None:
     """Publish products: a file of JSON lines, a folder of pictures, or - for standard input.
 
     A picture's path is relative to the file. With --wait it prints how many are searchable, ignored (an older
@@ -60,7 +61,7 @@ def publish_command(context: Context, source: Path, wait: bool, timeout_s: float
             sender.send_line(name, line, tenant=context.tenant, volatile=volatile, locate=locate)
             told()
 
-    _publish(context, count, send, wait=wait, timeout_s=timeout_s)
+    _publish(context, count, send, wait=wait, timeout_s=timeout_s, hot=hot)
 
 
 @click.command("delete")
@@ -95,12 +96,13 @@ def _publish(
     wait: bool,
     timeout_s: float,
     deleting: bool = False,
+    hot: bool = False,
 ) -> None:
     kafka = context.kafka()
     following = Following()
     reader = DecisionReader(kafka, following) if wait else None
     publisher = Publisher(kafka, store=context.store())
-    sender = Sender(publisher, following)
+    sender = Sender(publisher, following, hot=hot)
     began = time.monotonic()
     with _progress() as progress:
         published = progress.add_task("published", total=count)

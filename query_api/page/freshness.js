@@ -51,10 +51,13 @@ const WARNINGS = {
   "freshness-unmet": "The latest change is not in this answer yet.",
 };
 
+const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
+
 /** What an answer lacks, in words; empty when it lacks nothing. A warning is a stable word, a colon, and the detail. */
 export function lacksOf({ freshness = [], warnings = [] }) {
   const lacks = warnings.map((warning) => {
     const [word, ...detail] = String(warning).split(":");
+    if (word.startsWith("picture-")) return sentence(detail.join(":").trim());
     return WARNINGS[word] ? `${WARNINGS[word]} (${detail.join(":").trim()})` : String(warning);
   });
   const isStale = freshness.some((shard) => shard.stale) && !warnings.some((warning) => String(warning).startsWith("stale"));

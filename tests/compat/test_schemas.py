@@ -1,9 +1,11 @@
 """Old bytes stay readable, and a schema is changed in one place only (HOLES 18)."""
 
+import copy
 import io
 import json
 import re
 from importlib import resources
+from typing import Any
 
 import avro.compatibility
 import avro.schema
@@ -11,8 +13,10 @@ import fastavro
 import msgspec
 import pytest
 
+from index_nodes.product import UNKNOWN, ProductState, fold
 from schemas.errors import UnsupportedSchema
 from schemas.framing import CODECS, Codec, _fingerprint, history
+from schemas.index_log import IndexLogRecord
 from tests.values import TOPIC_TYPES
 from topics.declarations import TOPICS
 
@@ -149,3 +153,71 @@ def test_type_and_schema_agree_on_defaults(name: str) -> None:
             default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
             assert default in (None, {})
             assert avro_defaults.get(field.name, "absent") == default, field.name
+
+
+# --- index-log: what version 1 wrote is read, and leaves the same state ------------------------------------------
+
+WRITTEN_BY_VERSION_1: dict[str, Any] = {
+    "tenant": "shop",
+    "product_id": "p1",
+    "source": {"topic": "product-added", "partition": 0, "offset": 3, "appended_at": 1000},
+    "content": {
+        "rank": {"version": 5, "sequence": 0, "revision": 1, "digest": b"d"},
+        "space": "test",
+        "title": "a title",
+        "description": None,
+        "attributes": {},
+        "views": [
+            {
+                "view_hash": b"h" * 16,
+                "kind": "image",
+                "vector": b"\0<\0\0",
+                "content_hash": None,
+                "phash": b"p" * 8,
+                "uri": None,
+            }
+        ],
+        "dup_group": b"g",
+    },
+    "offer": None,
+    "deleted": None,
+}
+
+
+def _written_by_version_1() -> IndexLogRecord:
+    older = history("index-log")[0]
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(older), WRITTEN_BY_VERSION_1)
+    return CODECS["index-log"].decode(b"\xc3\x01" + _fingerprint(older) + stream.getvalue(), IndexLogRecord)
+
+
+def test_a_record_of_index_log_version_1_says_nothing_of_flags_frames_and_agreement() -> None:
+    content = _written_by_version_1().content
+    assert content is not None
+    assert (content.agreement, content.views[0].timestamp_ms, content.views[0].flags) == (None, None, ())
+    assert (content.title, content.views[0].phash) == ("a title", b"p" * 8)
+
+
+def test_the_state_of_an_old_record_has_its_old_bytes() -> None:
+    """Digests cover these bytes: a node and a generation from before must agree with one from after."""
+    content = copy.deepcopy(WRITTEN_BY_VERSION_1["content"])
+    content["views"][0]["vector"] = b""
+    before = msgspec.msgpack.encode((content, None))  # as version 1 wrote every field, in this order
+    state, _ = fold(UNKNOWN, _written_by_version_1())
+    assert state.live_bytes() == before
+    assert ProductState.from_bytes(state.to_bytes()) == state
+
+
+def test_what_version_2_added_is_kept_in_the_state() -> None:
+    content = _written_by_version_1().content
+    assert content is not None
+    view = msgspec.structs.replace(content.views[0], kind="frame", timestamp_ms=1500, flags=("dark",))
+    record = msgspec.structs.replace(
+        _written_by_version_1(), content=msgspec.structs.replace(content, views=(view,), agreement=0.5)
+    )
+    raw = CODECS["index-log"].encode(record)
+    assert CODECS["index-log"].decode(raw, IndexLogRecord) == record
+    state, _ = fold(UNKNOWN, record)
+    kept = ProductState.from_bytes(state.to_bytes())
+    assert kept.content is not None
+    assert (kept.content.agreement, kept.views[0].timestamp_ms, kept.views[0].flags) == (0.5, 1500, ("dark",))

@@ -7,12 +7,14 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
 from freshlens.broker import EmbeddedBroker
 from schemas.layout import Layout
+from tests.integration.stream_bench import Bench
 from topics import administration, clients
 from topics.settings import KafkaSettings
 
@@ -60,3 +62,11 @@ def kafka_settings(broker: Broker) -> Iterator[KafkaSettings]:
 def admin(kafka_settings: KafkaSettings) -> AdminClient:
     """The admin client of the same cluster."""
     return clients.admin(kafka_settings)
+
+
+@pytest.fixture
+def bench(kafka_settings: KafkaSettings, tmp_path: Path) -> Iterator[Bench]:
+    """Topics of the test's own, workers that it starts, and what comes out of them."""
+    bench = Bench(kafka_settings, tmp_path / "data", clients.producer(kafka_settings))
+    yield bench
+    bench.close()

@@ -1,20 +1,24 @@
 """An embed worker with a stand-in for the model: the mean colour of a picture, the length of a text. No torch.
 
-STUB_DELAY_S slows every call of it down. Prints READY, and metrics at the end.
+STUB_DELAY_S slows every call with pictures down, STUB_FAIL=1 is a bad deploy, STUB_DECODER another module for the
+children that decode. A text with "poison" kills the process. Prints READY, and metrics at the end.
 """
 
+import functools
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
+from processors.decoder_pool import DecoderPool
 from processors.encoder import PictureForm, Pixels
 from schemas.embeddings import Space, Vector
 from schemas.metrics import RecordingMetrics
+from streams import worker
 from streams.settings import StreamsSettings
-from streams.worker import run, run_embed
 
 
 class MeanColour:
@@ -33,7 +37,14 @@ class MeanColour:
         return _unit(np.concatenate([means, np.ones((len(pictures), 1))], axis=1))
 
     def encode_texts(self, texts: Sequence[str]) -> Vector:
+        if any("poison" in text for text in texts):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("STUB_FAIL") == "1":
+            raise RuntimeError("this deploy is bad")
         return _unit(np.array([[len(text), 1, 0, 0] for text in texts], dtype=np.float64))
+
+    def count_tokens(self, text: str) -> tuple[int, int]:
+        return len(text), 0
 
 
 def _unit(vectors: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Vector:
@@ -47,10 +58,12 @@ def main() -> None:
         sys.stdout.write("READY\n")
         sys.stdout.flush()
 
+    if module := os.environ.get("STUB_DECODER"):
+        setattr(worker, "DecoderPool", functools.partial(DecoderPool, module=module))  # noqa: B010
     if sys.argv[1] == "embed" and settings.encoder == "bundled":
-        run_embed(settings, MeanColour(float(os.environ.get("STUB_DELAY_S", "0"))), metrics, ready)
+        worker.run_embed(settings, MeanColour(float(os.environ.get("STUB_DELAY_S", "0"))), metrics, ready)
     else:
-        run("embed" if sys.argv[1] == "embed" else "deletes", settings, metrics, ready)
+        worker.run("embed" if sys.argv[1] == "embed" else "deletes", settings, metrics, ready)
     for (name, labels), value in metrics.values.items():
         sys.stdout.write(f"{name} {dict(labels)} {value}\n")
 

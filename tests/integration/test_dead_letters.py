@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -25,11 +26,15 @@ class CommandContext:
     folder: Path
     tenant: str = "shop"
 
+    @property
+    def data(self) -> Path:
+        return self.folder
+
     def kafka(self) -> KafkaSettings:
         return self.settings
 
     def store(self) -> ObjectStore:
-        return FileStore(self.folder)
+        return FileStore(self.folder / "store")
 
 
 def bury(kafka: KafkaSettings, code: str, key: bytes, value: bytes, appended_at: int) -> None:
@@ -61,13 +66,26 @@ def test_list_show_and_replay(kafka_settings: KafkaSettings, tmp_path: Path) -> 
         ("shop/p3", "undecodable-record"), ("shop/p2", "encoder-failed"), ("shop/p1", "undecodable-image"),
     ]  # fmt: skip
     assert "3 dead letters" in run("list").stdout
+
+    def between(since_ms: int, until_ms: int) -> list[str]:
+        """The products of letters that failed at these milliseconds after the first."""
+        since, until = (datetime.fromtimestamp((recent + ms) / 1000, UTC).isoformat() for ms in (since_ms, until_ms))
+        lines = run("list", "--json", "--since", since, "--until", until).stdout.splitlines()
+        return [json.loads(line)["product"] for line in lines]
+
+    assert between(0, 2000) == ["shop/p2", "shop/p1"]
+    assert between(1, 2001) == ["shop/p3", "shop/p2"]
+    assert run("list", "--json", "--since", "10m").stdout.count("\n") == 3
+    assert run("list", "--json", "--since", "1s").stdout == ""
+    assert run("list", "--since", "yesterday").exit_code == click.UsageError.exit_code
     (one,) = [json.loads(line) for line in run("list", "--json", "--product", "p2").stdout.splitlines()]
 
     shown = json.loads(run("show", one["id"]).stdout)
     assert (shown["code"], shown["decoded"]["product_id"]) == ("encoder-failed", "p2")
 
     assert run("replay").exit_code == click.UsageError.exit_code
-    assert run("replay", "--code", "encoder-failed").stdout == "1 replayed, 0 refused\n"
+    assert run("replay", "--until", "5d").stdout == "0 replayed, 0 refused\n"
+    assert run("replay", "--code", "encoder-failed", "--since", "1h").stdout == "1 replayed, 0 refused\n"
     rest = run("replay", "--all")
     assert (rest.exit_code, rest.stdout) == (1, "2 replayed, 1 refused\n")
     assert "undecodable-record" in rest.stderr

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,15 +13,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processors.decode import THUMBNAIL_SIZES, Crop, decode
-from processors.decoder_pool import DecoderPool
+from processors.decode import THUMBNAIL_SIZES, Crop, DecodeLimits, decode
+from processors.decoder_pool import MEMORY_BYTES_MAX, DecoderPool
 from processors.encoder import PictureForm
+from processors.video import VideoLimits, key_frames
 from schemas.errors import ImageTooLarge, UndecodableImage
+from tests import hostile, videos
+from tests.fuzz.campaign import peak_bytes
 
 FORM = PictureForm(16)
 HOSTILE_CHILD = """
-import os, time
+import os, signal, sys, time
+import dataclasses
+from base64 import b64decode
 from processors import decoder_worker
+
+PNG = "%s"
+pipe = int(sys.argv[1])
 
 def decode(raw, form, limits, **how):
     if raw == b"abort":
@@ -31,6 +40,22 @@ def decode(raw, form, limits, **how):
         pass
     if raw == b"greed":
         bytearray(4 * 1024**3)
+    if raw == b"segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if raw == b"out of memory":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if raw == b"exit":
+        os._exit(0)
+    if raw == b"garbage":
+        os.write(pipe, b"\\0\\0\\0\\5hello")
+    if raw == b"endless":
+        os.write(pipe, b"\\xff\\xff\\xff\\xff" + b"a" * 1000)
+    if raw == b"half":
+        os.write(pipe, b"\\0\\0\\1\\0half an answer")
+        time.sleep(1000)
+    if raw == b"lie":
+        found = honest(b64decode(PNG), form, limits, **how)
+        return dataclasses.replace(found, pixels=found.pixels[:3])
     return honest(raw, form, limits, **how)
 
 honest, decoder_worker.decode = decoder_worker.decode, decode
@@ -68,24 +93,112 @@ async def test_refusals_arrive_with_their_code(pool: DecoderPool) -> None:
     assert refused.value.code == "undecodable-image"
 
 
-async def test_a_child_that_dies_or_hangs_or_eats_costs_its_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "hostile_child.py").write_text(HOSTILE_CHILD)
+@pytest.fixture
+async def hostile_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DecoderPool]:
+    """One child that does what the bytes say."""
+    (tmp_path / "hostile_child.py").write_text(HOSTILE_CHILD % b64encode(png()).decode())
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    pool = DecoderPool(FORM, 1, timeout_s=1.0, module="hostile_child")
+    pool = DecoderPool(FORM, 1, timeout_s=0.5, module="hostile_child")
+    await pool.warm()
+    yield pool
+    pool.close()
+
+
+DEATHS = {
+    b"abort": "decoder-crashed",
+    b"segfault": "decoder-crashed",
+    b"out of memory": "decoder-crashed",
+    b"exit": "decoder-crashed",
+    b"garbage": "decoder-crashed",
+    b"endless": "decoder-crashed",
+    b"lie": "decoder-crashed",
+    b"hang": "decoder-timeout",
+    b"half": "decoder-timeout",
+    b"spin": "decoder-timeout",
+}
+
+
+@pytest.mark.parametrize("raw", DEATHS)
+async def test_a_child_that_dies_or_hangs_or_lies_costs_its_picture(hostile_pool: DecoderPool, raw: bytes) -> None:
+    with pytest.raises(UndecodableImage) as refused:
+        await hostile_pool.decode(raw)
+    assert refused.value.code == DEATHS[raw]
+    assert (await hostile_pool.decode(png())).width == 30
+    assert len(hostile_pool.pids) == 1
+
+
+async def test_a_child_that_ran_out_of_memory_is_replaced(hostile_pool: DecoderPool) -> None:
+    before = hostile_pool.pids
+    with pytest.raises(ImageTooLarge):
+        await hostile_pool.decode(b"greed")
+    assert (await hostile_pool.decode(png())).width == 30
+    assert hostile_pool.pids != before
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_a_child_knows_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    pool = DecoderPool(FORM, 1)
     try:
-        await pool.warm()
-        for raw, code in ((b"abort", "decoder-crashed"), (b"hang", "decoder-timeout"), (b"spin", "decoder-timeout")):
-            await pool.decode(png())
-            with pytest.raises(UndecodableImage) as refused:
-                await pool.decode(raw)
-            assert refused.value.code == code
-        with pytest.raises(ImageTooLarge):
-            await pool.decode(b"greed")
+        await pool.decode(png())
+        (pid,) = pool.pids
+        environment = environment_of(pid)
+    finally:
+        pool.close()
+    assert b"OMP_NUM_THREADS=1" in environment
+    assert b"secret" not in environment
+
+
+BOMBS = [*hostile.NOT_PICTURES.values(), *hostile.TRUNCATED.values(), *hostile.TOO_LARGE.values()]
+
+
+async def test_no_hostile_picture_ends_a_child_or_takes_its_memory(pool: DecoderPool) -> None:
+    await pool.warm()
+    before = sorted(pool.pids)
+    for make in BOMBS:
+        with pytest.raises((UndecodableImage, ImageTooLarge)) as refused:
+            await pool.decode(make(), thumbnail_sizes=THUMBNAIL_SIZES)
+        assert refused.value.code in ("undecodable-image", "image-too-large")
+    assert sorted(pool.pids) == before
+    assert max(map(peak_bytes, before)) < 256 * 1024**2
+
+
+async def test_the_largest_picture_that_is_allowed_fits_into_memory(pool: DecoderPool) -> None:
+    raw = hostile.saved(Image.new("RGBA", (7_000, 7_000), (200, 0, 0, 255)), "PNG", compress_level=1)
+    assert (await pool.decode(raw, thumbnail_sizes=THUMBNAIL_SIZES)).width == 7_000
+    assert max(map(peak_bytes, pool.pids)) < MEMORY_BYTES_MAX
+
+
+async def test_a_picture_that_takes_too_long_costs_only_itself() -> None:
+    pool = DecoderPool(FORM, 1, timeout_s=0.3)
+    try:
+        with pytest.raises(UndecodableImage) as refused:
+            await pool.decode(hostile.jpeg_of_scans(6_000, 2_000))
+        assert refused.value.code == "decoder-timeout"
         assert (await pool.decode(png())).width == 30
     finally:
         pool.close()
+
+
+async def test_key_frames_come_as_the_function_gives_them(pool: DecoderPool) -> None:
+    raw = videos.video(videos.scenes([1, 2]))
+    theirs = await pool.key_frames(raw, frames_max=4, thumbnail_sizes=THUMBNAIL_SIZES)
+    ours = key_frames(raw, FORM, DecodeLimits(), VideoLimits(), frames_max=4, thumbnail_sizes=THUMBNAIL_SIZES)
+    assert [frame.timestamp_ms for frame in theirs] == [frame.timestamp_ms for frame in ours]
+    assert [frame.jpeg for frame in theirs] == [frame.jpeg for frame in ours]
+    assert [frame.decoded.phash for frame in theirs] == [frame.decoded.phash for frame in ours]
+    for one, other in zip(theirs, ours, strict=True):
+        assert np.array_equal(one.decoded.pixels, other.decoded.pixels)
+
+
+@pytest.mark.parametrize("name", hostile.NOT_VIDEOS)
+async def test_what_is_no_video_is_refused_with_a_code(pool: DecoderPool, name: str) -> None:
+    with pytest.raises(UndecodableImage) as refused:
+        await pool.key_frames(hostile.NOT_VIDEOS[name](), frames_max=4)
+    assert refused.value.code == "undecodable-video"
 
 
 async def test_a_caller_that_gives_up_leaves_the_pool_usable(pool: DecoderPool) -> None:

@@ -75,7 +75,14 @@ def searches() -> st.SearchStrategy[dict[str, Any]]:
             "session": st.sampled_from(["s", "t"]),
             "exact": st.booleans(),
             "collapse": st.booleans(),
+            "diversity": st.just(0.3),
+            "prefer": filters.filter(bool),
+            "explain": st.booleans(),
             "require": st.booleans(),
+            "facets": st.sampled_from([["color"], ["nobody-has-it", "price"]]),
+            "limited_matches": st.booleans(),
+            "minus": st.sampled_from(IDS),
+            "parts": st.lists(st.fixed_dictionaries({"product_id": ids}), max_size=2),
         },
     )
     return st.builds(lambda way, rest: {**rest, **way}, ways, more)
@@ -83,6 +90,7 @@ def searches() -> st.SearchStrategy[dict[str, Any]]:
 
 BODIES: dict[str, st.SearchStrategy[Any]] = {
     "/v1/search": searches(),
+    "/v1/search/batch": st.fixed_dictionaries({"searches": st.lists(searches(), min_size=1, max_size=3)}),
     "/v1/explain": st.builds(lambda body, name: {**body, "product_id": name}, searches(), ids),
     "/v1/why-not": st.builds(lambda body, name: {**body, "product_id": name}, searches(), ids),
     "/v1/products/lookup": st.fixed_dictionaries({"product_ids": st.lists(ids, min_size=1, max_size=6)}),

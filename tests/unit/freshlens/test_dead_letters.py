@@ -49,6 +49,12 @@ def test_an_add_goes_to_product_retry_with_the_version_it_had() -> None:
     assert framing.PRODUCT_ADDED.decode(retry.event, ProductAdded) == ADDED
 
 
+def test_what_was_hot_keeps_its_version_and_its_first_place() -> None:
+    dead = letter("product-added-hot", version=123, sequence=4)
+    retry = retry_in(replayed(dead, framing.PRODUCT_ADDED.encode(ADDED)))
+    assert (retry.version, retry.sequence, retry.source.topic) == (123, 4, "product-added-hot")
+
+
 def test_an_add_without_a_resolved_version_gets_that_of_its_first_append() -> None:
     retry = retry_in(replayed(letter("product-added"), framing.PRODUCT_ADDED.encode(ADDED)))
     assert (retry.version, retry.sequence) == (APPENDED_MS * 1000, 17)
@@ -126,5 +132,9 @@ def test_selections() -> None:
     assert Found(3, 17, letter("clicks", key=b"\xff")).product is None
     assert Selection().has(found)
     assert Selection(frozenset(["3:17"]), "undecodable-image", ProductKey("shop", "p1")).has(found)
+    failed_at = found.letter.failed_at
+    assert Selection(since_us=failed_at, until_us=failed_at + 1).has(found)
+    assert not Selection(since_us=failed_at + 1).has(found)
+    assert not Selection(until_us=failed_at).has(found)
     for other in (Selection(frozenset(["3:18"])), Selection(code="x"), Selection(product=ProductKey("b", "p1"))):
         assert not other.has(found)

@@ -18,6 +18,7 @@ def test_times_are_timestamps_and_lists_are_nested() -> None:
     shown = columns.field("shown").type.value_type
     assert [(field.name, field.type) for field in shown] == [
         ("product_id", pa.string()), ("position", pa.int32()), ("score", pa.float64()), ("arm", pa.string()),
+        ("features", pa.list_(pa.float64())),
     ]  # fmt: skip
 
 

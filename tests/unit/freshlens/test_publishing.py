@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from freshlens.publishing import Following, locate_beside, read_products
+from freshlens.publishing import Following, Sender, locate_beside, read_products
 from schemas.errors import InvalidProduct
 from schemas.events import DeadLetter, ProductRetry, Source
 from schemas.identity import ProductKey
@@ -90,3 +90,17 @@ def test_a_file_of_json_lines(tmp_path: Path) -> None:
         "1",
         "2",
     ]
+
+
+@pytest.mark.parametrize("hot", [False, True])
+def test_what_is_hot_is_sent_so(hot: bool) -> None:
+    asked: list[bool] = []
+
+    class Lanes:
+        def send(self, _event: object, _on_done: object, *, hot: bool = False) -> None:
+            asked.append(hot)
+
+    sender = Sender(Lanes(), Following(), hot=hot)  # type: ignore[arg-type]
+    line = {"product_id": "p", "price": 1.0}
+    sender.send_line("line 1", line, tenant="default", volatile=frozenset(), locate=locate_beside(Path()))
+    assert (asked, sender.failed) == ([hot], [])

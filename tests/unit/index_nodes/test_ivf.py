@@ -124,3 +124,17 @@ def test_what_is_new_and_unlike_the_rest_is_looked_for_as_widely_as_it_needs() -
     _, seeing = ivf.build(rows, template, np.arange(9000, 10_500))
     assert seeing.recall_at_10 >= ivf.RECALL_AIM
     assert (seeing.nprobe, seeing.rescored) > (blind.nprobe, blind.rescored)
+
+
+def test_less_effort_looks_at_less_and_still_fills_the_answer(made: ivf.IvfIndex) -> None:
+    """Never fewer than wanted, and with a little of the work less is found than with all of it."""
+    mask = np.ones(ROWS, np.bool_)
+    by_effort: dict[float, int] = {}
+    for effort in (1.0, 0.5, 0.02):
+        by_effort[effort] = 0
+        for query in clustered(4, 100).astype(np.float32):
+            true = made.exact.search(query, 10, Passing(mask)).rows[:10]
+            found = made.search(query, 10, Passing(mask), effort).rows
+            assert len(found) >= 10
+            by_effort[effort] += len(np.intersect1d(true, found[:10]))
+    assert by_effort[1.0] >= by_effort[0.5] > by_effort[0.02]

@@ -10,7 +10,7 @@ from index_nodes.exact import ExactRows
 from index_nodes.keys import MainKeys
 from index_nodes.passing import Passing
 from schemas.embeddings import Space
-from schemas.errors import FilterType, UnknownField
+from schemas.errors import FilterType
 from schemas.filters import AnyOf, Filter, Not, Range, parse_filter
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
@@ -112,7 +112,6 @@ def test_a_filter_sees_a_change_at_once(index: Index, is_compacted: bool) -> Non
 @pytest.mark.parametrize(
     ("clause", "error", "said"),
     [
-        (AnyOf("colour", ("red",)), UnknownField, "brand, in_stock, product_id"),
         (AnyOf("brand", (1,)), FilterType, "string"),
         (AnyOf("in_stock", (1,)), FilterType, "boolean"),
         (AnyOf("brand", ("x", True)), FilterType, "string"),
@@ -128,6 +127,17 @@ def test_what_cannot_be_compared_is_refused(index: Index, clause: Filter, error:
             index.search(RED, clause=clause)
         index.compact_and_swap()
     assert index.search(RED, clause=clause, tenant="empty").hits == ()
+
+
+def test_a_field_that_nothing_here_has_is_named(index: Index) -> None:
+    index.apply(records.content("a", 1, [RED], attributes={"brand": "x"}))
+    for _ in range(2):
+        wanted = index.search(RED, clause=AnyOf("colour", ("red",)))
+        assert (wanted.hits, wanted.unknown) == ((), ("colour",)), "another shard may have it"
+        unwanted = index.search(RED, clause=Not(AnyOf("colour", ("red",))))
+        assert ([hit.product_id for hit in unwanted.hits], unwanted.unknown) == (["a"], ("colour",))
+        assert index.search(RED, clause=AnyOf("brand", ("x",))).unknown == ()
+        index.compact_and_swap()
 
 
 def test_the_first_kind_of_a_field_decides(index: Index) -> None:

@@ -6,14 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.added import (
+    DESCRIPTION_CHARS_MAX,
     Incoming,
     PictureView,
     ReadyView,
     TextView,
     VectorView,
+    VideoView,
     index_record,
     plan_views,
     read,
+    text_of,
     views_left_out,
 )
 from schemas import index_log
@@ -190,3 +193,56 @@ def test_duplicates_are_labelled_by_the_first_picture() -> None:
     assert group(vector, OTHER) == b"q" * 8
     assert len(group(vector)) == 16
     assert group() == b""
+
+
+def test_videos_are_planned_last_and_take_the_place_of_a_title() -> None:
+    given = GivenVector("", (1.0, 0.0, 0.0, 0.0))
+    content = Content(title="A mug", pictures=(Picture(inline=b"x"),), vectors=(given,), videos=("https://x/1.mp4",))
+    kinds = [type(view) for view in plan_views(content, SPACE, can_encode=True)]
+    assert kinds == [PictureView, VectorView, VideoView]
+    only = plan_views(Content(title="A mug", videos=("https://x/1.mp4",)), SPACE, can_encode=True)
+    assert only == (VideoView("https://x/1.mp4"),)
+
+
+def test_videos_beyond_the_most_views_are_left_out() -> None:
+    content = Content(pictures=(Picture(inline=b"x"),) * (VIEWS_MAX - 1), videos=("https://x/1.mp4", "https://x/2.mp4"))
+    assert [type(view) for view in plan_views(content, SPACE, can_encode=True)][-2:] == [PictureView, VideoView]
+    assert views_left_out(content) == 1
+
+
+def test_the_address_of_a_video_has_a_limit() -> None:
+    with pytest.raises(InvalidRecord, match="uri"):
+        read_event(ProductAdded("shop", "1", content=Content(videos=("https://x/" + "y" * 5000,))))
+
+
+def test_frames_are_told_apart_and_carry_their_time_and_flags() -> None:
+    event = ProductAdded("shop", "1", content=Content(videos=("https://x/1.mp4",)))
+    frames = tuple(
+        ReadyView(
+            "frame",
+            b"v" * 16,
+            vector_of(1, number, 0, 0),
+            phash=b"p" * 8,
+            frame=number,
+            timestamp_ms=500 * number,
+            flags=("dark",),
+        )
+        for number in range(2)
+    )
+    record = record_of(event, frames)
+    assert record is not None
+    assert record.content is not None
+    first, second = record.content.views
+    assert first.view_hash != second.view_hash
+    assert (second.kind, second.timestamp_ms, second.flags) == ("frame", 500, ("dark",))
+    assert record.content.dup_group == b"p" * 8
+
+
+def test_a_text_view_says_the_telling_first_and_nothing_twice() -> None:
+    attributes = {"size": "L", "color": ("red", "white"), "brand": "Acme", "category": "mug", "weight": 3}
+    content = Content(title="Acme mug", description="Holds a lot. " * 200, attributes=attributes)
+    text = text_of(content)
+    assert text.startswith("Acme mug, red, white, Holds a lot.")
+    assert len(text) <= len("Acme mug, red, white, ") + DESCRIPTION_CHARS_MAX
+    assert plan_views(content, SPACE, can_encode=True) == (TextView(text),)
+    assert plan_views(content, SPACE, can_encode=False) == ()

@@ -2,9 +2,6 @@
 
 import contextlib
 import io
-import struct
-import zlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,9 @@ from PIL import Image, ImageCms
 
 from processors.decode import THUMBNAIL_SIZES, Crop, DecodeLimits, decode
 from processors.encoder import PictureForm
+from processors.gate_settings import FLAGS
 from schemas.errors import ImageTooLarge, InvalidRecord, UndecodableImage
+from tests import hostile
 
 FORM = PictureForm(32)
 RED, BLUE = (220, 20, 20), (20, 20, 220)
@@ -83,14 +82,98 @@ def test_sixteen_bit_grey_keeps_its_brightness(kind: str) -> None:
     assert right[0] > 250
 
 
-def test_exif_orientation_turns_it_upright() -> None:
-    upright = scene(120, 80)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored turned by 90 degrees to the left
-    turned = saved(upright.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif)
-    decoded = decode(turned, FORM)
+def corners() -> Image.Image:
+    """Red, blue, green and white in the four corners: no two ways to turn it look alike."""
+    image = Image.new("RGB", (120, 80), "white")
+    for colour, place in (("red", (0, 0)), ("blue", (60, 0)), ("green", (0, 40))):
+        image.paste(colour, (*place, place[0] + 60, place[1] + 40))
+    return image
+
+
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How a picture lies in the file, by the orientation that says how to turn it upright."""
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> None:
+    exif, turn = Image.Exif(), STORED[orientation]
+    exif[0x0112] = orientation
+    stored = corners() if turn is None else corners().transpose(turn)
+    decoded = decode(saved(stored, kind, exif=exif), PictureForm(32, "squash"))
     assert (decoded.width, decoded.height) == (120, 80)
-    assert_red_then_blue(decoded.pixels)
+    expected = np.asarray(corners().resize((32, 32)), dtype=int)
+    assert np.abs(decoded.pixels.astype(int) - expected).mean() < 12
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+def test_broken_exif_data_cost_no_picture(exif: bytes) -> None:
+    assert_red_then_blue(decode(saved(scene(), "JPEG", exif=exif), FORM).pixels)
+
+
+def swapped_profile() -> bytes:
+    """A colour profile in which red is blue and blue is red."""
+    raw = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    raw = raw.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
+    return raw.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
+def test_colours_are_those_of_the_profile(mode: str) -> None:
+    picture = scene().quantize(8) if mode == "P" else scene().convert(mode)
+    left, right = left_and_right(decode(saved(picture, "PNG", icc_profile=swapped_profile()), FORM).pixels)
+    assert left[2] > 150 > left[0]
+    assert right[0] > 150 > right[2]
+
+
+def test_a_lab_picture_is_brought_to_srgb() -> None:
+    lab = ImageCms.profileToProfile(
+        scene(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert lab is not None
+    assert_red_then_blue(decode(saved(lab, "TIFF"), FORM).pixels)
+
+
+def test_dark_sixteen_bit_grey_stays_dark() -> None:
+    values = np.full((40, 40), 200, dtype=np.uint16)
+    assert decode(saved(Image.fromarray(values), "PNG"), FORM).pixels.max() == 0
+
+
+def test_sixteen_bit_grey_with_a_transparent_colour() -> None:
+    raw = saved(Image.fromarray(np.full((40, 40), 65535, dtype=np.uint16)), "PNG")
+    place = raw.index(b"IDAT") - 4
+    colour = hostile.chunk(b"tRNS", b"\0\7")
+    assert decode(raw[:place] + colour + raw[place:], FORM).pixels.min() > 250
+
+
+def test_a_ribbon_takes_no_memory_for_what_cannot_be_seen() -> None:
+    ribbon = Image.new("L", (500_000, 8), 128)
+    assert decode(saved(ribbon, "PNG"), PictureForm(224)).pixels.shape == (224, 224, 3)
+    tall = Image.new("L", (8, 500_000), 128)
+    assert decode(saved(tall, "PNG"), PictureForm(224)).pixels.shape == (224, 224, 3)
+
+
+def test_the_whole_of_a_cropped_picture_has_its_hash_too() -> None:
+    raw = saved(corners(), "PNG")
+    whole, part = decode(raw, FORM), decode(raw, FORM, crop=Crop(0, 0, 0.5, 1))
+    assert whole.phash == whole.whole_phash == part.whole_phash != part.phash
+
+
+def test_the_flags_are_those_of_the_settings() -> None:
+    images = [Image.new("RGB", (40, 40), "black"), Image.new("RGB", (100, 100), "white")]
+    found = {flag for image in images for flag in decode(saved(image, "PNG"), FORM).quality.flags}
+    assert found == set(FLAGS)
 
 
 def test_a_colour_profile_is_brought_to_srgb() -> None:
@@ -152,44 +235,34 @@ def test_quality_flags() -> None:
     assert decode(saved(scene(), "PNG"), FORM).quality.flags == ()
 
 
-def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
-    """A PNG of a few bytes that says it has 3.6 thousand million pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rows + chunk(b"IEND", b"")
+def refused(raw: bytes) -> str:
+    with pytest.raises(InvalidRecord) as error:
+        decode(raw, FORM)
+    return error.value.code
 
 
-HOSTILE: dict[str, tuple[Callable[[], bytes], type[InvalidRecord]]] = {
-    "nothing": (lambda: b"", UndecodableImage),
-    "text": (lambda: b"<html><script>alert(1)</script>", UndecodableImage),
-    "svg": (lambda: b'<svg xmlns="http://www.w3.org/2000/svg"/>', UndecodableImage),
-    "postscript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(%pipe%id)(r)file\n", UndecodableImage),
-    "bomb": (bomb, ImageTooLarge),
-    "bomb below Pillow's own limit": (lambda: bomb(9_000, 9_000), ImageTooLarge),
-    "truncated jpeg": (lambda: saved(scene(400, 400), "JPEG")[:2000], UndecodableImage),
-    "truncated png": (lambda: saved(scene(400, 400), "PNG")[:-60], UndecodableImage),
-    "truncated webp": (lambda: saved(scene(400, 400), "WEBP")[:60], UndecodableImage),
-    "only a header": (lambda: b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", UndecodableImage),
-    "gif of no size": (lambda: b"GIF89a\x00\x00\x00\x00\x00\x00\x00;", UndecodableImage),
-    "one pixel": (lambda: saved(Image.new("RGB", (1, 1)), "PNG"), UndecodableImage),
-}
+@pytest.mark.parametrize("name", hostile.NOT_PICTURES)
+def test_what_is_no_picture_is_refused(name: str) -> None:
+    assert refused(hostile.NOT_PICTURES[name]()) == "undecodable-image"
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_bytes_are_refused_with_a_code(name: str) -> None:
-    make, expected = HOSTILE[name]
-    with pytest.raises(expected) as refused:
-        decode(make(), FORM)
-    assert refused.value.code in ("undecodable-image", "image-too-large")
+@pytest.mark.parametrize("name", hostile.TRUNCATED)
+def test_half_a_picture_is_refused(name: str) -> None:
+    assert refused(hostile.TRUNCATED[name]()) == "undecodable-image"
 
 
-def test_a_picture_that_is_also_something_else_is_read_as_the_picture() -> None:
-    polyglot = saved(scene(), "JPEG") + b"PK\x03\x04 and a zip file, or a script: <?php system('id') ?>"
-    assert_red_then_blue(decode(polyglot, FORM).pixels)
+@pytest.mark.parametrize("name", hostile.TOO_LARGE)
+def test_a_bomb_is_refused(name: str) -> None:
+    assert refused(hostile.TOO_LARGE[name]()) == "image-too-large"
+
+
+@pytest.mark.parametrize(("name", "raw"), list(hostile.polyglots()))
+def test_a_picture_that_is_also_something_else_is_the_picture_and_no_more(name: str, raw: bytes) -> None:
+    decoded = decode(raw, FORM, thumbnail_sizes=THUMBNAIL_SIZES)
+    assert_red_then_blue(decoded.pixels)
+    for thumbnail in decoded.thumbnails.values():
+        assert thumbnail.startswith(b"\xff\xd8")
+        assert not any(word in thumbnail for word in (b"script", b"alert", b"PK", b"php")), name
 
 
 def test_too_many_bytes_are_refused_unread() -> None:

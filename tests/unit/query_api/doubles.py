@@ -12,12 +12,17 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from query_api.app import create_app
 from query_api.cluster import Cluster
-from query_api.encoder_wire import EncodeAnswer, EncodeRequest, EncoderHealth
+from query_api.encoder_wire import EncodeAnswer, EncodeRequest, EncoderHealth, RegionsAnswer, RegionsRequest
 from query_api.feedback_out import FeedbackOut
 from query_api.key_ring import KeyRing
-from query_api.matching import passes
+from query_api.keys import SEARCHER
+from query_api.matching import fields_of, passes
 from query_api.no_match import Thresholds
 from query_api.parts import NoQuality, Parts, QualitySource
+from query_api.ranking.learned import Model
+from query_api.ranking.rule_store import RuleBook
+from query_api.ranking.verifier import Comparer
+from query_api.search import Searcher
 from query_api.settings import ApiSettings, Limits
 from schemas.clock import ManualClock
 from schemas.embeddings import Space, Vector, from_fp16, to_fp16
@@ -29,7 +34,9 @@ from schemas.metrics import RecordingMetrics
 from schemas.node_status import NodeStatus
 from schemas.progress import Position
 from schemas.shard import (
+    Shard,
     ShardAnswer,
+    ShardFacet,
     ShardHit,
     ShardLookup,
     ShardProduct,
@@ -76,7 +83,9 @@ def shard_product(
 ) -> ShardProduct:
     """A product that looks like its own id, unless a vector is given."""
     row = vector_of(product_id) if vector is None else vector
-    hit = ShardHit(product_id=product_id, similarity=0.0, source="tail", version=version, **fields)  # type: ignore[arg-type]
+    hit = ShardHit(
+        product_id=product_id, similarity=0.0, source="tail", version=version, content_version=version, **fields
+    )  # type: ignore[arg-type]
     gone = deleted is not None and deleted >= version
     return ShardProduct(
         product_id=product_id,
@@ -98,6 +107,9 @@ class FakeShard:
     applied: dict[int, int] = field(default_factory=lambda: {0: 10})
     is_dead: bool = False
     stale: bool = False
+    fields: frozenset[str] | None = None
+    """Fields that products here have; None: all that anybody may ask for."""
+    facets: dict[str, ShardFacet] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     hidden: frozenset[str] = frozenset()
     """Products that approximate search misses."""
@@ -130,7 +142,16 @@ class FakeShard:
             freshness_met=self._is_fresh(request.min_applied),
             search_ms=0.1,
             warnings=self.warnings,
+            facets={name: self.facets[name] for name in request.facets if name in self.facets},
+            unknown_fields=self._unknown(request),
+            fields=tuple(self.fields or ()),
         )
+
+    def _unknown(self, request: ShardSearch) -> tuple[str, ...]:
+        if self.fields is None:
+            return ()
+        asked = {*request.facets, *(fields_of(request.filter) if request.filter else ())}
+        return tuple(sorted(asked - self.fields))
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
         self._note(request)
@@ -160,7 +181,8 @@ class FakeShard:
             return product.hit
         query = np.frombuffer(request.vector, dtype="<f4")
         similarity = max(float(from_fp16(raw, DIM) @ query) for raw in product.vectors)
-        return ShardHit(**{**_fields(product.hit), "similarity": similarity})
+        vector = product.vectors[0] if request.with_vectors else b""
+        return ShardHit(**{**_fields(product.hit), "similarity": similarity, "vector": vector})
 
     def _is_fresh(self, min_applied: dict[int, int]) -> bool:
         return all(self.applied.get(partition, 0) >= offset for partition, offset in min_applied.items())
@@ -172,8 +194,9 @@ def _is_duplicate(hit: ShardHit, before: list[ShardHit]) -> bool:
 
 @dataclass
 class FakeReplica:
-    shard: FakeShard
+    shard: Shard
     failures: int = 0
+    node_id: str = "fake"
 
     def failed(self) -> None:
         self.failures += 1
@@ -195,6 +218,8 @@ class FakeEncoder:
     def __init__(self) -> None:
         self.asked: list[EncodeRequest] = []
         self.is_dead = False
+        self.flags: tuple[str, ...] = ()
+        self.boxes: tuple[tuple[float, float, float, float], ...] = ()
 
     async def encode(self, request: EncodeRequest, *, timeout_s: float) -> EncodeAnswer:
         self.asked.append(request)
@@ -203,11 +228,15 @@ class FakeEncoder:
         if request.image is not None and not request.image.startswith(b"\xff\xd8"):
             raise UndecodableImage("not a picture")
         return EncodeAnswer(
-            image=None if request.image is None else vector_of(request.image).tobytes(),
+            image=None if request.image is None else _picture_vector(request).tobytes(),
             text=None if request.text is None else vector_of(request.text).tobytes(),
             decode_ms=1.0,
             encode_ms=2.0,
+            flags=self.flags if request.image is not None else (),
         )
+
+    async def regions(self, request: RegionsRequest, *, timeout_s: float) -> RegionsAnswer:
+        return RegionsAnswer(boxes=self.boxes)
 
     async def health(self) -> EncoderHealth:
         if self.is_dead:
@@ -222,11 +251,13 @@ class FakePublisher:
         self.events: list[ProductAdded | ProductDeleted] = []
         self.error: Exception | None = None
 
-    async def publish(self, event: ProductAdded | ProductDeleted) -> Position:
+    async def publish(self, event: ProductAdded | ProductDeleted, *, hot: bool = False) -> Position:
         if self.error is not None:
             raise self.error
         self.events.append(event)
-        topic = "product-added" if isinstance(event, ProductAdded) else "product-deleted"
+        topic = (
+            ("product-added-hot" if hot else "product-added") if isinstance(event, ProductAdded) else "product-deleted"
+        )
         return Position(f"cluster:{topic}", topic, 0, len(self.events) - 1)
 
 
@@ -258,6 +289,12 @@ class Api:
     @property
     def shard(self) -> FakeShard:
         return self.shards[0]
+
+    @property
+    def searcher(self) -> Searcher:
+        app = self.client.app
+        assert app is not None
+        return app[SEARCHER]
 
     def records(self) -> list[tuple[str, object]]:
         """What left for Kafka: (topic, record)."""
@@ -297,9 +334,13 @@ async def running_api(
     queued_max: int = 1_000,
     keys: KeyRing | None = None,
     quality: QualitySource | None = None,
+    rules: RuleBook | None = None,
+    model: Model | None = None,
+    comparer: Comparer | None = None,
+    node: Shard | None = None,
     **over: object,
 ) -> AsyncIterator[Api]:
-    """The application on a loopback port, with doubles for everything else."""
+    """The application on a loopback port, with doubles for everything else; ``node``: a real shard instead."""
     settings = api_settings(lane=lane(Layout(8, shards)), limits=limits, **over)
     clock, metrics = ManualClock(), RecordingMetrics()
     fakes = [FakeShard(number) for number in range(shards)]
@@ -309,13 +350,16 @@ async def running_api(
     parts = Parts(
         settings=settings,
         cluster=cluster,
-        directory=FakeDirectory([[FakeReplica(shard)] for shard in fakes]),
+        directory=FakeDirectory([[FakeReplica(node or shard)] for shard in fakes]),
         encoder=encoder,
         publisher=publisher,
         tenants=tenants,
         store=store,
         feedback=feedback,
         keys=keys or KeyRing(),
+        rules=rules or RuleBook(),
+        model=model,
+        comparer=comparer,
         quality=quality or NoQuality(),
         thresholds=Thresholds(thresholds or {}),
         metrics=metrics,
@@ -325,6 +369,12 @@ async def running_api(
     async with TestClient(TestServer(create_app(settings, parts))) as client:
         yield Api(client, fakes, encoder, publisher, tenants, cluster, feedback, metrics, clock, store)
     await asyncio.sleep(0)
+
+
+def _picture_vector(request: EncodeRequest) -> Vector:
+    """A crop looks like its left edge: ``region-0.5``; the whole picture like its bytes."""
+    assert request.image is not None
+    return vector_of(request.image if request.crop is None else f"region-{request.crop[0]}")
 
 
 def _fields(hit: ShardHit) -> dict[str, object]:

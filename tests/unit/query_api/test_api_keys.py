@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from query_api import api_keys, key_ring
+from query_api import api_keys, following
 from query_api.api_keys import ApiKey, KeyStore, NewKey, Revocation, digest_of, id_within, is_the_key
 from query_api.key_ring import KeyRing
 from schemas.errors import InvalidProduct, InvalidQuery, NotFound, StorageError, Unauthorized
@@ -264,7 +264,7 @@ class Refreshed(KeyRing):
 async def test_following_outlives_every_failure() -> None:
     ring = Refreshed([OSError("away"), StorageError("odd"), RuntimeError("unforeseen")])
     with capture_logs() as logs:
-        task = asyncio.create_task(key_ring.follow(ring, 0))
+        task = asyncio.create_task(following.follow("keys", ring.refresh, 0))
         await ring.enough.wait()
         task.cancel()
     assert len(logs) == 3

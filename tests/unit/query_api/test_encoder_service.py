@@ -1,6 +1,7 @@
 """The encoder process: micro-batches, cache, crop, failures; and the client that speaks to it."""
 
 import asyncio
+import io
 import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,13 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from PIL import Image
 
 from processors.decode import Crop, Decoded, Quality
 from processors.encoder import PictureForm, Pixels
 from query_api.encoder_client import NoEncoder, RemoteEncoder
 from query_api.encoder_service import EncoderService, create_encoder_app
-from query_api.encoder_wire import EncodeRequest
+from query_api.encoder_wire import EncodeRequest, RegionsRequest
 from query_api.micro_batches import MicroBatches
 from query_api.shards import open_session
 from schemas.embeddings import Space, Vector
@@ -54,8 +56,13 @@ class StubDecoder:
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, Crop | None]] = []
 
-    async def decode(self, raw: bytes, *, crop: Crop | None = None) -> Decoded:
+    async def decode(self, raw: bytes, *, crop: Crop | None = None, thumbnail_sizes: Sequence[int] = ()) -> Decoded:
         self.asked.append((raw, crop))
+        if thumbnail_sizes:
+            return Decoded(np.zeros((2, 2, 3), np.uint8), 2, 2, b"", _quality(), {256: jpeg_of_two()})
+        if raw == b"0":
+            pixels = np.zeros((2, 2, 3), np.uint8)
+            return Decoded(pixels, 2, 2, b"", Quality(0.0, 0.0, 0.0, ("dark", "blank")))
         if raw == b"huge":
             raise ImageTooLarge("too large")
         if not raw.isdigit():
@@ -64,8 +71,17 @@ class StubDecoder:
         return Decoded(pixels, 2, 2, b"", _quality())
 
 
+def jpeg_of_two() -> bytes:
+    """Two dark squares on white."""
+    canvas = Image.new("RGB", (200, 100), "white")
+    canvas.paste("#203040", (20, 20, 70, 70))
+    canvas.paste("#702010", (120, 30, 180, 80))
+    raw = io.BytesIO()
+    canvas.save(raw, "JPEG")
+    return raw.getvalue()
+
+
 def _quality() -> Quality:
-    """Queries do not look at the quality yet."""
     return Quality(brightness=0.5, contrast=0.5, sharpness=1.0)
 
 
@@ -107,6 +123,14 @@ async def test_each_picture_and_crop_is_encoded_once(
     for text in "abcd":
         await service.encode(EncodeRequest(text=text))
     assert not (await service.encode(EncodeRequest(image=b"7"))).cached, "the least used is forgotten"
+
+
+async def test_what_is_wrong_with_a_picture_is_remembered_with_it(service: EncoderService) -> None:
+    for cached in (False, True):
+        answer = await service.encode(EncodeRequest(image=b"0", text="mug"))
+        assert (answer.flags, answer.cached) == (("dark", "blank"), cached)
+    assert (await service.encode(EncodeRequest(text="mug"))).flags == ()
+    assert (await service.encode(EncodeRequest(image=b"7"))).flags == ()
 
 
 async def test_what_gathers_is_one_batch(service: EncoderService, encoder: StubEncoder) -> None:
@@ -181,6 +205,13 @@ class TestOverHttp:
         with pytest.raises(error) as raised:
             await self.asked(server, EncodeRequest(image=image))
         assert raised.value.code == code  # type: ignore[attr-defined]
+
+    async def test_regions(self, server: TestServer) -> None:
+        async with open_session() as session:
+            remote = RemoteEncoder(session, str(server.make_url("")).rstrip("/"), SPACE)
+            found = await remote.regions(RegionsRequest(image=b"9"), timeout_s=5)
+        assert len(found.boxes) == 2
+        assert {round(left, 1) for left, *_ in found.boxes} == {0.1, 0.6}
 
     async def test_another_space_is_no_encoder_of_ours(self, server: TestServer) -> None:
         with pytest.raises(EncoderUnavailable, match="space"):

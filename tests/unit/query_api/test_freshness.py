@@ -67,6 +67,16 @@ def test_positions_that_are_refused(position: Position, error: type[Exception]) 
         requirement(ReadToken((position,)), FactIndex(), lane=lane(), logs={"product-added": "L"}, applied={})
 
 
+def test_facts_of_one_lane_say_nothing_of_the_other() -> None:
+    facts = FactIndex()
+    facts.add(fact(100, {"0": 5}))
+    token = ReadToken((Position("L", "product-added-hot", 0, 3),))
+    assert not requirement(token, facts, lane=lane(), logs={"product-added-hot": "L"}, applied={}).is_covered
+    facts.add(ProgressFact("main", "L", "product-added-hot", 0, 4, {"0": 9}))
+    found = requirement(token, facts, lane=lane(), logs={"product-added-hot": "L"}, applied={})
+    assert (found.min_applied, found.is_covered) == ({0: 9}, True)
+
+
 def test_the_token_of_an_answer_is_what_was_applied() -> None:
     state = ShardState(shard=0, generation=1, applied={0: 5, 1: 0}, lag_ms=0, stale=False, log_id="I")
     assert answer_token([state]) == ReadToken((Position("I", "index-log", 0, 4),))

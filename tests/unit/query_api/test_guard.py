@@ -87,6 +87,7 @@ def path_of(route: Route) -> str:
 def body_of(route: Route) -> dict[str, object]:
     bodies: dict[str, object] = {
         "/v1/search": {"text": "a"},
+        "/v1/search/batch": {"searches": [{"text": "a"}]},
         "/v1/explain": {"product_id": "a"},
         "/v1/why-not": {"product_id": "a"},
         "/v1/products": LINE,

@@ -5,9 +5,11 @@ import base64
 import json
 import uuid
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from query_api.app import create_app
 from query_api.docs_page import the_document
@@ -53,6 +55,15 @@ class TestPublishing:
         assert answer["items"] == [
             {"index": 0, "status": "accepted", "product_id": "p1", "read_token": answer["read_token"]}
         ]
+
+    @pytest.mark.parametrize(("query", "topic"), [("?hot=true", "product-added-hot"), ("?hot=false", "product-added")])
+    async def test_the_hot_lane_is_asked_for(self, api: Api, query: str, topic: str) -> None:
+        answer = await (await api.client.post(f"/v1/products{query}", json={"product_id": "p1", "price": 9.5})).json()
+        assert [position.topic for position in decode_token(answer["read_token"]).positions] == [topic]
+
+    async def test_a_lane_that_is_neither(self, api: Api) -> None:
+        response = await api.client.post("/v1/products?hot=perhaps", json={"product_id": "p1", "price": 9.5})
+        assert response.status == 400
 
     async def test_a_list_with_some_bad_items(self, api: Api) -> None:
         lines = [LINE, {"product_id": "p2", "title": "no view"}, "nonsense", {**LINE, "product_id": "p3"}]
@@ -426,3 +437,30 @@ def _references(value: object) -> list[str]:
     if isinstance(value, list):
         return [found for each in value for found in _references(each)]
     return []
+
+
+@pytest.mark.parametrize(
+    "product_id", ["a{b}", "{", "a/b", "a%b", "a%2Fb", "ü é", "a?b#c", "a+b", "~", "a;b", "lookup", "//x", "a\\b", "%"]
+)
+async def test_every_product_id_has_a_path(api: Api, product_id: str) -> None:
+    api.shard.put(shard_product(product_id))
+    path = f"/v1/products/{quote(product_id, safe='')}"
+    response = await api.client.get(URL(path, encoded=True))
+    assert (response.status, (await response.json())["product_id"]) == (200, product_id)
+    similar = await api.client.get(URL(f"{path}/similar", encoded=True))
+    assert product_id not in [each["product_id"] for each in (await similar.json())["results"]]
+    deleted = await api.client.delete(URL(path, encoded=True))
+    assert (await deleted.json())["product_id"] == product_id
+    labels = (("route", "/v1/products/{product_id}"), ("status", "200"))
+    assert api.metrics.values["freshlens_requests_total", labels] == 1
+
+
+async def test_a_batch_answers_each_search_as_if_it_were_alone(api: Api) -> None:
+    searches = [{"filter": {"color": "red"}}, {"text": "a", "k": 999}, {"product_id": "nobody"}, {"text": "a", "k": 1}]
+    answer = await called(api, "POST", "/v1/search/batch", 200, json={"searches": searches})
+    assert [item["status"] for item in answer["answers"]] == [200, 400, 404, 200]
+    assert [each["product_id"] for each in answer["answers"][0]["answer"]["results"]] == ["c", "a"]
+    assert answer["answers"][2]["problem"]["code"] == "not-found"
+    assert "problem" not in answer["answers"][3]
+    for wrong in ({"searches": []}, {"searches": [{"text": "a"}] * 65}, {"searches": [{"txet": "a"}]}, {}):
+        await called(api, "POST", "/v1/search/batch", 400, json=wrong)

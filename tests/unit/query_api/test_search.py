@@ -215,6 +215,7 @@ async def test_a_session_never_goes_back(api: Api) -> None:
 
 
 GOOD = [0.1] * DIM
+PICTURE = {"base64": base64.b64encode(JPEG).decode()}
 
 
 @pytest.mark.parametrize(
@@ -244,8 +245,25 @@ GOOD = [0.1] * DIM
         ({"vector": []}, "invalid-vector"),
         ({"vector": ["a"] * DIM}, "invalid-query"),
         ({"vector": {"values": GOOD, "space": "another"}}, "space-mismatch"),
-        ({"vector": GOOD, "text": "a"}, "invalid-query"),
-        ({"product_id": "a", "text": "a"}, "invalid-query"),
+        ({"minus": "a"}, "invalid-query"),
+        ({"text": "a", "minus": " "}, "invalid-query"),
+        ({"text": "a", "minus_weight": 2}, "invalid-query"),
+        ({"parts": [{}]}, "invalid-query"),
+        ({"parts": [{"text": "a", "product_id": "b"}]}, "invalid-query"),
+        ({"parts": [{"text": "a", "weight": 0}]}, "invalid-query"),
+        ({"parts": [{"text": "a", "weight": -1}]}, "invalid-query"),
+        ({"parts": [{"text": "a", "weight": 1.5}]}, "invalid-query"),
+        ({"parts": [{"text": "a", "color": 1}]}, "unknown-field"),
+        ({"parts": [{"text": "a"}] * 9}, "invalid-query"),
+        ({"text": "a", "parts": [{"text": "b"}] * 8}, "invalid-query"),
+        ({"parts": [{"text": "a", "crop": [0, 0, 1, 1]}]}, "invalid-query"),
+        ({"text": "a", "parts": [{"text": "a", "weight": -1}]}, "invalid-query"),
+        ({"text": "a", "regions": True}, "invalid-query"),
+        ({"image": PICTURE, "crop": [0, 0, 1, 0.5], "regions": True}, "invalid-query"),
+        ({"image": PICTURE, "images": [PICTURE], "regions": True}, "invalid-query"),
+        ({"text": "a", "facets": ["a"] * 9}, "invalid-query"),
+        ({"text": "a", "facets": [1]}, "invalid-query"),
+        ({"text": "a", "partial": "perhaps"}, "invalid-query"),
         ({"product_id": "a\u0000"}, "invalid-product-id"),
         ({"filter": {}}, "invalid-query"),
         ({"filter": []}, "invalid-query"),
@@ -276,6 +294,8 @@ async def test_what_is_refused(api: Api, body: dict, code: str) -> None:
         ({"crop": "nan,0,1,1"}, "invalid-query"),
         ({"min_offset": "!"}, "invalid-query"),
         ({"require": "perhaps"}, "invalid-query"),
+        ({"facets": "a,b,c,d,e,f,g,h,i"}, "invalid-query"),
+        ({"regions": "true", "crop": "0,0,1,0.5"}, "invalid-query"),
     ],
 )
 async def test_what_is_refused_beside_a_raw_picture(api: Api, parameters: dict, code: str) -> None:

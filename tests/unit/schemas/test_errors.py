@@ -8,7 +8,9 @@ import pytest
 import schemas.errors
 from schemas.errors import FreshlensError, QueryError, SettingsError, UnsupportedSchema
 
-BRANCHES = ("InvalidRecord", "TransientError", "Backpressure", "StorageError", "QueryError", "SettingsError")
+BRANCHES = (
+    "InvalidRecord", "TransientError", "Backpressure", "StorageError", "QueryError", "DeadLetterLimit", "SettingsError",
+)  # fmt: skip
 
 
 def tree(root: type[FreshlensError] = FreshlensError) -> Iterator[type[FreshlensError]]:

@@ -4,6 +4,7 @@ These pin the behaviour of Faust. When one fails, upstream has changed: read HOL
 """
 
 from collections import defaultdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 from faust.transport.consumer import Consumer
 from faust.types import TP
 from intervaltree import IntervalTree
+from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
-from streams.app import _Consumer, _Thread
+from schemas.metrics import NullMetrics
+from streams.app import BUFFER_BYTES_MAX, HELD_BACK_S_MAX, WorkerApp, _Consumer, _Thread, worker_app
 from streams.ledger import AckLedger, Place
+from topics.settings import KafkaSettings
 
 PLACE = TP("product-added", 0)
 
@@ -71,6 +75,58 @@ def test_faust_takes_acks_from_before_a_rebalance() -> None:
     consumer._acked[PLACE] = list(range(110, 121))  # late acks; 100 to 109 are still in flight
     assert consumer._new_offset() == 121
     assert ours(100, [], []) == 100
+
+
+def test_faust_asks_for_no_more_records_while_every_buffer_is_full_but_has_no_bound_on_bytes() -> None:
+    """Its queue takes what is put by force, beyond its size; only the count of records makes it pause a partition."""
+    queue: FlowControlQueue[bytes] = FlowControlQueue(maxsize=10, flow_control=FlowControlEvent())
+    full: list[int] = []
+    for number in range(20):
+        queue.put_nowait_enhanced(
+            b"x" * 1_000_000, on_pressure_high=lambda number=number: full.append(number), on_pressure_drop=lambda: None
+        )
+    assert queue.qsize() == 20
+    assert full[0] == queue.pressure_high_size == 8
+
+
+@pytest.mark.parametrize(
+    ("ahead", "active", "flows", "reads"),
+    [
+        (BUFFER_BYTES_MAX, {PLACE}, True, True),
+        (BUFFER_BYTES_MAX + 1, {PLACE}, True, False),
+        (0, set(), True, False),  # every buffer is full: Faust would sleep for a second
+        (BUFFER_BYTES_MAX + 1, set(), False, True),  # a rebalance, which Faust waits for in there
+    ],
+)
+async def test_we_read_no_further_while_what_was_read_ahead_is_large(
+    ahead: int, active: set[TP], flows: bool, reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def read(_consumer: object, timeout: float) -> tuple[dict[TP, Any], set[TP]]:
+        asked.append(timeout)
+        return {}, set()
+
+    async def sleep(_seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr("faust.transport.drivers.aiokafka.Consumer._wait_next_records", read)
+    consumer = _Consumer.__new__(_Consumer)
+    event = SimpleNamespace(message=SimpleNamespace(value=b"x" * ahead))
+    app = WorkerApp.__new__(WorkerApp)
+    app.read_ahead = [SimpleNamespace(_queue=[event, SimpleNamespace(message=SimpleNamespace(value=None))])]
+    monkeypatch.setattr(consumer, "app", app, raising=False)
+    monkeypatch.setattr(consumer, "sleep", sleep)
+    monkeypatch.setattr(consumer, "flow_active", flows)
+    monkeypatch.setattr(consumer, "_active_partitions", active, raising=False)
+    assert await consumer._wait_next_records(1.0) == ({}, set())
+    assert bool(asked) is reads
+
+
+def test_a_worker_that_holds_back_its_input_keeps_its_partitions(tmp_path: Path) -> None:
+    """Where every partition is paused Faust polls no more, and the client would leave its group after 1,000 s."""
+    conf = worker_app("embed", KafkaSettings("h:1"), {}, metrics=NullMetrics(), data=tmp_path).conf
+    assert conf.broker_max_poll_interval == HELD_BACK_S_MAX >= 24 * 3600
 
 
 def test_our_consumer_thread_reads_committed_records_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,3 +40,16 @@ async def test_one_event_larger_than_all_of_it_is_let_in_alone() -> None:
     assert not waiting.done()
     room.leave(1000)
     await waiting
+
+
+async def test_it_can_be_made_wider() -> None:
+    room = Room(events_max=1, bytes_max=10)
+    await room.enter(1)
+    waiting = [asyncio.create_task(room.enter(1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    room.widen(3)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True, True, False]
+    waiting[2].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

@@ -9,8 +9,8 @@ from topics import declarations as topics
 
 def test_every_name_is_declared_once_and_has_a_schema():
     names = {
-        "product-added", "product-deleted", "index-log", "index-progress", "node-status", "product-retry",
-        "searches", "clicks", "search-quality", "training-pairs", "dead-letters",
+        "product-added", "product-added-hot", "product-deleted", "index-log", "index-progress", "node-status",
+        "product-retry", "searches", "clicks", "search-quality", "training-pairs", "dead-letters",
     }  # fmt: skip
     assert set(topics.TOPICS) == names
     for topic in topics.TOPICS.values():
@@ -58,3 +58,8 @@ def test_a_dead_letter_has_room_for_the_largest_input():
 )
 def test_the_name_on_the_cluster_has_the_prefix_and_a_lane_of_its_own(name, lane, expected):
     assert topics.TOPICS[name].full_name("shop.", lane) == expected
+
+
+def test_the_hot_lane_is_declared_as_the_lane_it_overtakes():
+    added, hot = (topics.TOPICS[name] for name in topics.ADDS)
+    assert replace(hot, name=added.name, description=added.description) == added

@@ -49,6 +49,8 @@ def test_what_differs_is_named_with_both_values():
         ("product-added", {"retention_ms": -1}, "error", "retention-relation"),
         ("product-added", {"segment_ms": 7 * DAY_MS}, "error", "retention-relation"),
         ("product-added", {"segment_ms": DAY_MS + 1}, "error", "segment-time"),
+        ("product-added-hot", {"retention_ms": -1}, "error", "retention-relation"),
+        ("product-added-hot", {"segment_ms": DAY_MS + 1}, "error", "segment-time"),
         ("dead-letters", {"retention_ms": 33 * DAY_MS}, "error", "tombstone-horizon"),
         ("dead-letters", {"retention_ms": -1}, "error", "tombstone-horizon"),
     ],
@@ -99,4 +101,7 @@ def test_tombstones_outlive_what_can_be_redelivered():
 
 def test_a_compactor_that_forgets_deletions_sooner_is_found():
     found = verify(WANTED, cluster(), tombstone_ms=TOMBSTONE_MS - 3 * DAY_MS)
-    assert [(finding.code, finding.topic) for finding in found] == [("tombstone-horizon", "x.product-added")]
+    assert [(finding.code, finding.topic) for finding in found] == [
+        ("tombstone-horizon", "x.product-added"),
+        ("tombstone-horizon", "x.product-added-hot"),
+    ]

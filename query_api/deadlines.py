@@ -1,0 +1,132 @@
+"""What a search leaves out when time runs short or the process is busy: from the end, and never in silence. Pure."""
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import NamedTuple
+
+from query_api.ranking.ranker import Plan
+
+EFFORT_HURRIED = 0.5
+"""Half of the probes and of the candidates compared: the least of the steps that may cost a result."""
+
+
+class Budgets(NamedTuple):
+    """Milliseconds of each stage; 200 in all for a picture. What is left decides which of them still fit."""
+
+    decode: float = 30.0
+    encode: float = 40.0
+    retrieve: float = 60.0
+    rerank: float = 30.0
+    diversity: float = 30.0
+    format: float = 10.0
+
+    @property
+    def total(self) -> float:
+        """Of all stages together."""
+        return float(sum(self))
+
+
+class Step(IntEnum):
+    """How far a search is cut down; each step includes those before it."""
+
+    NONE = 0
+    RERANK = 1
+    DIVERSITY = 2
+    PROBES = 3
+    PARTIAL = 4
+
+    @property
+    def said(self) -> str:
+        """What is left out, in words."""
+        return _SAID[self]
+
+
+_SAID = {
+    Step.NONE: "nothing",
+    Step.RERANK: "results are in the order of similarity, without the learned model and with fewer candidates",
+    Step.DIVERSITY: "results are not spread out, and pictures are not compared point by point",
+    Step.PROBES: "the approximate indexes are searched with half the effort",
+    Step.PARTIAL: "shards that do not answer at once are not waited for",
+}
+_SKIPPED = {Step.RERANK: frozenset({"learned"}), Step.DIVERSITY: frozenset({"learned", "geometry", "diversity"})}
+_POOL_MIN = 50
+"""Candidates that diversity still has to choose from once re-ranking is left out."""
+_PRESSURE = (0.25, 0.4, 0.55, 0.75)
+"""Shares of the target: as soon as a search is expected to take as much, one step more is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is left out of one search.
+
+    Attributes:
+        steps: those that change something for this search, in the order in which they are dropped.
+        skip: stages of ranking to leave out.
+        effort: the share of the usual work that approximate indexes may do.
+        retrieve_ms: how long shards are waited for.
+    """
+
+    plan: Plan
+    steps: tuple[Step, ...] = ()
+    skip: frozenset[str] = field(default_factory=frozenset)
+    effort: float = 1.0
+    retrieve_ms: int = 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """One for each step: ``degraded: probes: …``."""
+        return [f"degraded: {step.name.lower()}: {step.said}" for step in self.steps]
+
+
+def step_by_time(left_ms: float, budgets: Budgets) -> Step:
+    """How much has to go so that the rest fits into the time that is left."""
+    needed = budgets.format + budgets.retrieve
+    if left_ms >= needed + budgets.rerank + budgets.diversity:
+        return Step.NONE
+    if left_ms >= needed + budgets.diversity:
+        return Step.RERANK
+    if left_ms >= needed:
+        return Step.DIVERSITY
+    return Step.PROBES if left_ms >= budgets.format + budgets.retrieve * EFFORT_HURRIED else Step.PARTIAL
+
+
+def step_by_pressure(expected_ms: float, target_ms: float) -> Step:
+    """How much has to go so that searches stay below the target; re-ranking goes long before it is reached."""
+    return Step(sum(expected_ms >= share * target_ms for share in _PRESSURE))
+
+
+def cut(plan: Plan, step: Step, *, k: int, left_ms: float, is_exact: bool, budgets: Budgets = Budgets()) -> Cut:  # noqa: B008
+    """The plan of a search cut down.
+
+    Args:
+        k: results wanted; no fewer are retrieved.
+        left_ms: of the search's time.
+        is_exact: the caller wants everything compared, so there are no probes to save.
+    """
+    leaner, steps = plan, []
+    for reached in [each for each in Step if Step.NONE < each <= step]:
+        before = leaner
+        leaner = _leaner(leaner, reached, k)
+        changes = leaner != before or reached in (Step.PROBES, Step.PARTIAL)
+        if changes and not (reached is Step.PROBES and is_exact):
+            steps.append(reached)
+    waited = left_ms - budgets.format
+    hurried = min(waited, budgets.retrieve) if step is Step.PARTIAL else waited
+    return Cut(
+        leaner,
+        tuple(steps),
+        _SKIPPED.get(min(step, Step.DIVERSITY), frozenset()),
+        EFFORT_HURRIED if step >= Step.PROBES and not is_exact else 1.0,
+        max(1, int(hurried)),
+    )
+
+
+def _leaner(plan: Plan, step: Step, k: int) -> Plan:
+    """What need not be fetched without this step's stages."""
+    match step:
+        case Step.RERANK:
+            return replace(plan, retrieved=min(plan.retrieved, max(k, _POOL_MIN)), is_personal=False)
+        case Step.DIVERSITY:
+            return replace(plan, retrieved=min(plan.retrieved, k), with_vectors=False, may_verify=False)
+        case _:
+            return plan

@@ -1,0 +1,34 @@
+"""Counts of values over all shards: their sum, since a product lives in one of them. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from query_api.answers import Facet, FacetValue
+from schemas.filters import Scalar
+from schemas.shard import ShardFacet
+
+SHOWN_MAX = 100
+"""Values that an answer names."""
+
+
+def merged(parts: Sequence[dict[str, ShardFacet]], names: Sequence[str]) -> dict[str, Facet]:
+    """The facets asked for, in that order; a field that no product has is without values."""
+    return {name: _merged([part[name] for part in parts if name in part]) for name in names}
+
+
+def _merged(parts: Sequence[ShardFacet]) -> Facet:
+    # By type too: 1, 1.0 and True are one key in Python. Numbers are one kind, so that 1 and 1.0 may meet.
+    counts: Counter[tuple[bool, Scalar]] = Counter()
+    for part in parts:
+        counts.update({(isinstance(value, bool), value): count for value, count in part.values})
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], str(type(each[0][1])), each[0][1]))
+    # Of one shard the first are exact, however many were left out; of several a value may be missing in any.
+    is_exact = len(parts) == 1 or all(part.distinct == len(part.values) for part in parts)
+    return Facet(
+        kind=parts[0].kind if parts else None,
+        values=[FacetValue(value, count) for (_, value), count in ordered[:SHOWN_MAX]],
+        distinct=len(counts) if is_exact and len(parts) > 1 else max((part.distinct for part in parts), default=0),
+        exact=is_exact,
+        least=min((part.least for part in parts if part.least is not None), default=None),
+        greatest=max((part.greatest for part in parts if part.greatest is not None), default=None),
+    )

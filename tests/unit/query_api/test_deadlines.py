@@ -1,0 +1,139 @@
+"""What is left out when time runs short or many wait: in one order, said, and counted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from query_api.deadlines import Budgets, Step, cut, step_by_pressure, step_by_time
+from query_api.pressure import Pressure
+from query_api.ranking.ranker import Plan
+from query_api.ranking.rules import RuleSet
+from schemas.shard import ShardSearch
+from tests.unit.query_api.doubles import Api, running_api, vector_of
+from tests.unit.query_api.test_search import search
+
+FULL = Plan(
+    retrieved=500, with_vectors=True, rule_set=RuleSet(tenant="default", version=0), is_personal=True, may_verify=True
+)
+LEAN = Plan(retrieved=10, rule_set=RuleSet(tenant="default", version=0))
+
+
+def test_the_budgets_of_a_picture_are_200_ms() -> None:
+    assert Budgets().total == 200
+
+
+@pytest.mark.parametrize(
+    ("left_ms", "step"),
+    [
+        (5_000, Step.NONE),
+        (130, Step.NONE),
+        (129, Step.RERANK),
+        (99, Step.DIVERSITY),
+        (69, Step.PROBES),
+        (39, Step.PARTIAL),
+    ],
+)
+def test_steps_by_time(left_ms: float, step: Step) -> None:
+    assert step_by_time(left_ms, Budgets()) is step
+
+
+@pytest.mark.parametrize(
+    ("expected_ms", "step"),
+    [(0, Step.NONE), (49, Step.NONE), (50, Step.RERANK), (80, Step.DIVERSITY), (111, Step.PROBES), (900, Step.PARTIAL)],
+)
+def test_steps_by_pressure(expected_ms: float, step: Step) -> None:
+    assert step_by_pressure(expected_ms, 200) is step
+
+
+def test_each_step_includes_those_before_it() -> None:
+    cuts = [cut(FULL, step, k=10, left_ms=1_000, is_exact=False) for step in Step]
+    assert [each.steps for each in cuts] == [tuple(list(Step)[1 : number + 1]) for number in range(5)]
+    assert [each.plan.retrieved for each in cuts] == [500, 50, 10, 10, 10]
+    assert [each.plan.with_vectors for each in cuts] == [True, True, False, False, False]
+    assert [sorted(each.skip) for each in cuts] == [
+        [], ["learned"], *[["diversity", "geometry", "learned"]] * 3
+    ]  # fmt: skip
+    assert [each.effort for each in cuts] == [1.0, 1.0, 1.0, 0.5, 0.5]
+    assert [each.retrieve_ms for each in cuts] == [990, 990, 990, 990, 60]
+
+
+def test_only_what_changes_something_is_said() -> None:
+    assert cut(LEAN, Step.DIVERSITY, k=10, left_ms=100, is_exact=False).warnings == []
+    (warning,) = cut(LEAN, Step.PROBES, k=10, left_ms=100, is_exact=False).warnings
+    assert warning.startswith("degraded: probes: ")
+    exact = cut(LEAN, Step.PROBES, k=10, left_ms=100, is_exact=True)
+    assert (exact.warnings, exact.effort) == ([], 1.0), "who asks for everything gets everything"
+
+
+def test_law_is_never_dropped() -> None:
+    lawful = replace(FULL, pins={"p": (1, "campaign")}, collapse=True)
+    leanest = cut(lawful, Step.PARTIAL, k=10, left_ms=5, is_exact=False).plan
+    assert (leanest.pins, leanest.collapse, leanest.filter) == (lawful.pins, True, lawful.filter)
+
+
+class TestPressure:
+    def test_one_at_a_time_is_none_however_long_it_takes(self) -> None:
+        pressure = Pressure()
+        for began in range(5):
+            pressure.begin()
+            assert pressure.expected_ms == 0
+            pressure.end(began * 10.0, began * 10.0 + 3)
+        assert pressure.service_ms == pytest.approx(3_000)
+
+    def test_those_that_wait_for_each_other_add_up(self) -> None:
+        pressure = Pressure()
+        for _ in range(4):
+            pressure.begin()
+        for number in range(1, 4):
+            pressure.end(0.0, 0.01 * number)
+        assert pressure.service_ms == pytest.approx(10), "they waited: each took 10 ms of the process"
+        for _ in range(19):
+            pressure.begin()
+        assert pressure.expected_ms == pytest.approx(200)
+
+    def test_a_pause_is_not_counted(self) -> None:
+        pressure = Pressure()
+        pressure.begin()
+        pressure.end(0.0, 0.01)
+        pressure.begin()
+        pressure.end(99.0, 99.01)
+        assert pressure.service_ms == pytest.approx(10)
+
+
+async def test_a_short_time_is_said_and_counted(api: Api) -> None:
+    answer = await search(api, vector=vector_of("a").tolist(), timeout_ms=50)
+    assert [warning.split(":")[1].strip() for warning in answer["warnings"]] == ["probes"]
+    assert api.metrics.values["freshlens_degraded_total", (("step", "probes"),)] == 1
+    asked = api.shard.asked[-1]
+    assert isinstance(asked, ShardSearch)
+    assert (asked.effort, asked.timeout_ms) == (0.5, 40)
+    assert len(answer["results"]) == 3
+    answer = await search(api, vector=vector_of("a").tolist(), timeout_ms=20)
+    assert [warning.split(":")[1].strip() for warning in answer["warnings"]] == ["probes", "partial"]
+
+
+async def test_a_busy_process_retrieves_less(tmp_path: Path) -> None:
+    async with running_api(tmp_path) as api:
+        pressure = api.searcher.pressure
+        body = {"vector": vector_of("a").tolist(), "diversity": 0.5}
+        assert (await search(api, **body))["warnings"] == []
+        full = api.shard.asked[-1]
+        pressure.in_hand, pressure.service_ms = 9, 10.0
+        answer = await search(api, **body)
+        hurried = api.shard.asked[-1]
+        assert [warning.split(":")[1].strip() for warning in answer["warnings"] if "degraded" in warning] == [
+            "rerank",
+            "diversity",
+        ]
+        assert isinstance(full, ShardSearch)
+        assert isinstance(hurried, ShardSearch)
+        assert (full.k, full.with_vectors) == (500, True)
+        assert (hurried.k, hurried.with_vectors) == (10, False)
+        assert pressure.in_hand == 9, "each that began has ended"
+
+
+async def test_a_failed_search_is_no_longer_in_hand(api: Api) -> None:
+    api.shard.is_dead = True
+    await search(api, 503, vector=vector_of("a").tolist())
+    assert api.searcher.pressure.in_hand == 0

@@ -1,0 +1,125 @@
+"""Facets and fields over several shards: counts are summed, and what exists anywhere may be asked for everywhere."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from query_api.facets import SHOWN_MAX, merged
+from query_api.fields import check_declared
+from schemas.errors import FilterType
+from schemas.filters import parse_filter
+from schemas.shard import ShardFacet
+from schemas.tenants import TenantDeclaration
+from tests.unit.query_api.doubles import Api, running_api, shard_product, vector_of
+from tests.unit.query_api.test_search import ids, search
+
+COLOURS = ShardFacet(kind="string", values=(("red", 2), ("blue", 1)), distinct=2)
+PRICES = ShardFacet(kind="number", values=((5, 2), (7.5, 1)), distinct=2, least=5.0, greatest=7.5)
+
+
+async def test_facets_of_all_shards_together(tmp_path: Path) -> None:
+    async with running_api(tmp_path, shards=2) as api:
+        api.shards[0].facets = {"color": COLOURS, "price": PRICES}
+        more = ShardFacet(kind="string", values=(("blue", 5),), distinct=1)
+        api.shards[1].facets = {"color": more}
+        answer = await search(api, vector=vector_of("a").tolist(), facets=["price", "color"])
+        assert list(answer["facets"]) == ["price", "color"]
+        assert answer["facets"]["color"] == {
+            "kind": "string",
+            "values": [{"value": "blue", "count": 6}, {"value": "red", "count": 2}],
+            "distinct": 2,
+            "exact": True,
+            "least": None,
+            "greatest": None,
+        }
+        assert (answer["facets"]["price"]["least"], answer["facets"]["price"]["greatest"]) == (5.0, 7.5)
+        assert "facets" not in await search(api, vector=vector_of("a").tolist())
+
+
+async def test_facets_beside_a_raw_picture(api: Api) -> None:
+    api.shard.facets = {"color": COLOURS}
+    headers = {"Content-Type": "image/jpeg"}
+    response = await api.client.post("/v1/search", data=b"\xff\xd8", headers=headers, params={"facets": "color, price"})
+    assert list((await response.json())["facets"]) == ["color", "price"]
+
+
+def counts(kind: str, values: dict[object, int]) -> dict[str, ShardFacet]:
+    ordered = sorted(values.items(), key=lambda each: (-each[1], str(each[0])))
+    return {"f": ShardFacet(kind=kind, values=tuple(ordered), distinct=len(values))}  # type: ignore[arg-type]
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=2), st.integers(1, 9), max_size=150), max_size=4))
+def test_merged_counts_are_the_sums(shards: list[dict[str, int]]) -> None:
+    facet = merged([counts("string", dict(values)) for values in shards], ["f"])["f"]
+    sums: dict[str, int] = {}
+    for values in shards:
+        for value, count in values.items():
+            sums[value] = sums.get(value, 0) + count
+    expected = sorted(sums.items(), key=lambda each: (-each[1], each[0]))[:SHOWN_MAX]
+    assert [(each.value, each.count) for each in facet.values] == expected
+    assert facet.exact
+    assert facet.distinct == len(sums)
+
+
+def test_what_several_shards_left_out_is_not_exact() -> None:
+    cut = {"f": ShardFacet(kind="string", values=(("a", 3),), distinct=2)}
+    assert merged([cut], ["f"])["f"].exact, "of one shard, the first are the first"
+    assert not merged([cut, counts("string", {"b": 1})], ["f"])["f"].exact
+    assert merged([], ["f"])["f"].values == []
+
+
+def test_true_and_one_are_two_values() -> None:
+    facet = merged([counts("boolean", {True: 1}), counts("number", {1: 2, 2.5: 2})], ["f"])["f"]
+    assert {(str(each.value), each.count) for each in facet.values} == {("1", 2), ("2.5", 2), ("True", 1)}
+
+
+async def test_a_field_that_one_shard_never_saw(tmp_path: Path) -> None:
+    async with running_api(tmp_path, shards=2) as api:
+        api.shards[0].put(shard_product("a", attributes={"color": "red"}))
+        api.shards[0].fields, api.shards[1].fields = frozenset({"color"}), frozenset({"size"})
+        assert ids(await search(api, filter={"color": "red"})) == ["a"]
+        problem = await search(api, 400, filter={"any": [{"colour": "red"}, {"brand": "x"}]})
+        assert problem["code"] == "unknown-field"
+        assert problem["detail"] == "no product has 'brand' and 'colour'; fields are color, size"
+        assert (await search(api, 400, text="a", facets=["brand"]))["code"] == "unknown-field"
+        api.shards[0].is_dead = True
+        assert (await search(api, filter={"color": "red"}))["shards"]["answered"] == 1, "the missing shard may know it"
+
+
+async def test_an_empty_tenant_may_be_asked_anything(tmp_path: Path) -> None:
+    async with running_api(tmp_path, shards=2) as api:
+        for shard in api.shards:
+            shard.fields = frozenset()
+        assert (await search(api, filter={"colour": "red"}))["no_match"] is True
+
+
+async def test_what_is_declared_exists_and_has_its_type(api: Api) -> None:
+    api.shard.fields = frozenset({"color"})
+    api.tenants.declared["default"] = TenantDeclaration("default", attributes={"width": "integer", "tags": "strings"})
+    assert ids(await search(api, filter={"width": {"gte": 3}})) == []
+    problem = await search(api, 400, filter={"width": "wide"})
+    assert (problem["code"], "declared as integer" in problem["detail"]) == ("filter-type", True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("boolean", [True], [1, "x", {"gte": 1}, {"gte": True}]),
+        ("integer", [1, 2.5, {"lt": 4}], [True, "x"]),
+        ("number", [1, [1, 2.5]], ["x", [1, "x"]]),
+        ("string", ["x", {"gte": "a"}], [1, False, {"gt": 1}]),
+        ("strings", ["x", ["x", "y"]], [1]),
+    ],
+)
+def test_declared_types(kind: str, good: list, bad: list) -> None:
+    for value in good:
+        check_declared(parse_filter({"not": {"f": value}}), {"f": kind})
+    for value in bad:
+        try:
+            filter_ = parse_filter({"all": [{"g": 1}, {"f": value}]})
+        except Exception:
+            continue
+        with pytest.raises(FilterType):
+            check_declared(filter_, {"f": kind})
