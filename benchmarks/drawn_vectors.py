@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from benchmarks.cache import cache_folder
 from freshlens.catalogue import draw, draw_cutout, phone_photo, product
-from processors.encoder import Encoder
-from processors.open_clip_encoder import BUNDLED, load_encoder
+from processors.encoders.encoder import Encoder
+from processors.encoders.open_clip_encoder import BUNDLED, load_encoder
 
 ROWS = 220_000
 QUERIES = 1_000

@@ -22,9 +22,9 @@ import torch
 from benchmarks.freshness import picture
 from benchmarks.report import save
 from processors import bundled
-from processors.decode import decode
-from processors.open_clip_encoder import BUNDLED, OpenClipEncoder, load_encoder
-from processors.precision import fold_norms
+from processors.encoders.open_clip_encoder import BUNDLED, OpenClipEncoder, load_encoder
+from processors.encoders.precision import fold_norms
+from processors.pictures.decode import decode
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 BATCH = 16

@@ -26,10 +26,10 @@ from PIL import Image
 
 from benchmarks.freshness import picture
 from benchmarks.report import save
-from processors import cores
-from processors.decode import THUMBNAIL_SIZES, decode
-from processors.decoder_pool import DecoderPool
-from processors.open_clip_encoder import BUNDLED, OpenClipEncoder, load_encoder
+from processors.encoders import cores
+from processors.encoders.open_clip_encoder import BUNDLED, OpenClipEncoder, load_encoder
+from processors.pictures.decode import THUMBNAIL_SIZES, decode
+from processors.pictures.decoder_pool import DecoderPool
 from schemas.clock import SystemClock
 from schemas.embeddings import Vector, from_fp16
 from schemas.events import Content, Offer, Picture, ProductAdded, Source

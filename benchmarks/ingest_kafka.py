@@ -26,7 +26,7 @@ from confluent_kafka import TopicPartition
 from benchmarks.freshness import picture
 from benchmarks.report import save
 from freshlens.broker import EmbeddedBroker
-from processors.open_clip_encoder import BUNDLED, space_of
+from processors.encoders.open_clip_encoder import BUNDLED, space_of
 from schemas.events import Content, Offer, Picture, ProductAdded
 from schemas.framing import PRODUCT_ADDED
 from schemas.layout import Layout

@@ -25,7 +25,7 @@ from benchmarks.report import save, spread
 from freshlens.client import Client
 from freshlens.log_reading import records
 from freshlens.publishing import Following, Sender
-from processors.open_clip_encoder import BUNDLED, load_encoder
+from processors.encoders.open_clip_encoder import BUNDLED, load_encoder
 from schemas import framing
 from schemas.events import ProductAdded
 from schemas.index_log import IndexLogRecord

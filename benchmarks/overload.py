@@ -30,14 +30,14 @@ from index_nodes.compaction import compact_once
 from index_nodes.replica import Replica
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
-from query_api.cluster import Cluster
-from query_api.encoder_client import NoEncoder
+from query_api.access.identity import Caller
+from query_api.encoder.client import NoEncoder
 from query_api.feedback_out import FeedbackOut
-from query_api.identity import Caller
 from query_api.parts import Parts
 from query_api.search import Searcher
 from query_api.search_request import Query, SearchBody, query_of_body
 from query_api.settings import TARGET_MS, ApiSettings
+from query_api.shards.cluster import Cluster
 from schemas.clock import SystemClock
 from schemas.lane import Lane
 from schemas.metrics import NullMetrics, RecordingMetrics

@@ -20,7 +20,7 @@ from freshlens.broker import EmbeddedBroker
 from freshlens.processes import ROLES
 from freshlens.run_file import RunFile
 from freshlens.supervisor import Child, Program, Supervisor
-from processors.open_clip_encoder import is_vectors_only, space_of
+from processors.encoders.open_clip_encoder import is_vectors_only, space_of
 from schemas.environment import Environment
 from schemas.errors import SettingsError
 from schemas.lane import Lane

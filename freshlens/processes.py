@@ -9,7 +9,7 @@ from typing import cast
 
 import structlog
 
-from processors.open_clip_encoder import BUNDLED, is_vectors_only, space_of
+from processors.encoders.open_clip_encoder import BUNDLED, is_vectors_only, space_of
 from schemas.errors import SettingsError
 from schemas.metrics import Metrics
 
@@ -45,7 +45,7 @@ def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnR
 
         compactor.run(CompactorSettings.from_env(environ), metrics, on_ready)
     elif role == "encoder":
-        from query_api import encoder_service
+        from query_api.encoder import service as encoder_service
         from query_api.settings import EncoderServiceSettings
 
         encoder_service.run(EncoderServiceSettings.from_env(environ), metrics, on_ready)

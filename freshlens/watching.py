@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 from freshlens import dead_letters
 from freshlens.dead_letters import Found, Replay, Selection
-from processors.watch import source_of
+from processors.watch.sources import source_of
 from schemas.errors import InvalidRecord, SourceHeld
 from schemas.framing import SchemaRegistry
-from streams.watch import added_in
-from streams.watch_holds import Hold
+from streams.watch.holds import Hold
+from streams.watch.watcher import added_in
 from topics.settings import KafkaSettings
 from topics.store import ObjectStore
 

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from query_api import following, problems, security
+from query_api import following, problems
+from query_api.access import security
+from query_api.access.guard import check_local, guarded
+from query_api.access.keys import CLOSING, IN_HAND, KEY_LIMITS, PARTS, SEARCHER, STARTED_AT
+from query_api.access.limits import InHand, KeyLimits
 from query_api.events import STREAMS, end_streams
-from query_api.guard import check_local, guarded
-from query_api.keys import CLOSING, IN_HAND, KEY_LIMITS, PARTS, SEARCHER, STARTED_AT
-from query_api.limits import InHand, KeyLimits
 from query_api.pages import add_pages
 from query_api.parts import Parts
-from query_api.route_table import ROUTES
+from query_api.routes.table import ROUTES
 from query_api.settings import ApiSettings
 from schemas.errors import FreshlensError, RateLimited
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from query_api import openapi as generated
 from query_api import problems
-from query_api.keys import answer
+from query_api.access.keys import answer
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -54,7 +54,7 @@ async def stylesheet(_: web.Request) -> web.Response:
 @cache
 def the_document() -> dict[str, Any]:
     """The OpenAPI document of this program."""
-    from query_api.route_table import ROUTES  # the table names this module's handlers
+    from query_api.routes.table import ROUTES  # the table names this module's handlers
 
     return generated.document(ROUTES, metadata.version("freshlens"))
 

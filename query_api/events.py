@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from query_api.access.identity import Caller, caller_of
+from query_api.access.keys import CLOSING, PARTS
 from query_api.answers import ShardCount
-from query_api.cluster import Cluster, within
-from query_api.identity import Caller, caller_of
-from query_api.keys import CLOSING, PARTS
 from query_api.parts import Parts
+from query_api.shards.cluster import Cluster, within
 from schemas.errors import Backpressure
 
 STREAMS = web.AppKey("streams", set[asyncio.Task[Any]])

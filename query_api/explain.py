@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from query_api import answers
-from query_api.identity import Caller
+from query_api.access.identity import Caller
 from query_api.matching import failing_clause, fields_of, in_words, value_of
 from query_api.ranking.ranked import Ranked
 from query_api.ranking.stages import Pool

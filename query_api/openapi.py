@@ -9,7 +9,7 @@ import msgspec
 from query_api.problems import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
-    from query_api.route_table import Route
+    from query_api.routes.table import Route
 
 _REF = "#/components/schemas/{name}"
 _PATH_PARAMETER = re.compile(r"{(\w+)}")

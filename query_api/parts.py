@@ -8,13 +8,11 @@ from typing import Protocol
 
 import structlog
 
-from query_api.api_keys import KeyStore
-from query_api.cluster import Cluster
-from query_api.cluster_feed import ClusterFeed
-from query_api.encoder_client import NoEncoder, QueryEncoder, RemoteEncoder
+from query_api.access.api_keys import KeyStore
+from query_api.access.key_ring import KeyRing
+from query_api.encoder.client import NoEncoder, QueryEncoder, RemoteEncoder
 from query_api.feedback_out import FeedbackOut, FeedbackThread
 from query_api.freshness import SessionTokens
-from query_api.key_ring import KeyRing
 from query_api.no_match import Thresholds, load_thresholds
 from query_api.quality import QualityReader
 from query_api.query_vector import QueryVectors
@@ -24,10 +22,12 @@ from query_api.ranking.ranker import Ranker
 from query_api.ranking.rule_store import RuleBook, RuleStore
 from query_api.ranking.sessions import SessionProfiles
 from query_api.ranking.verifier import Comparer, GeometryProcess, Verifier
-from query_api.scatter import RoutedShards, Scatter, ShardDirectory
 from query_api.search import Searcher
 from query_api.settings import ApiSettings, check_host
-from query_api.shards import open_session
+from query_api.shards.cluster import Cluster
+from query_api.shards.cluster_feed import ClusterFeed
+from query_api.shards.remote import open_session
+from query_api.shards.scatter import RoutedShards, Scatter, ShardDirectory
 from schemas.clock import Clock, SystemClock
 from schemas.errors import TransientError
 from schemas.events import ProductAdded, ProductDeleted

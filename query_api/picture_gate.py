@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from processors.encoder import Pixels
+from processors.encoders.encoder import Pixels
 
 NOISE = "noise"
 SAID = {
@@ -16,7 +16,7 @@ SAID = {
     "blurred": "the picture is blurred; hold the camera still, or go nearer",
     "small": "the picture is very small; a larger one finds more",
 }
-"""Flags of :class:`processors.decode.Quality` and our own, the gravest first, with the reason and the way out."""
+"""Flags of a decoded picture's ``Quality`` and our own, the gravest first, with the reason and the way out."""
 _HOPELESS = frozenset({"blank", NOISE})
 _NEIGHBOURS = 42
 _ALIKE_MIN = 0.1

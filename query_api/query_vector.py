@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from query_api.encoder_client import QueryEncoder
-from query_api.encoder_wire import EncodeAnswer, EncodeRequest, RegionsRequest
+from query_api.encoder.client import QueryEncoder
+from query_api.encoder.wire import EncodeAnswer, EncodeRequest, RegionsRequest
 from query_api.query_parts import Crop, Part, composed
-from query_api.scatter import Scatter
 from query_api.search_request import Query
+from query_api.shards.scatter import Scatter
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import InvalidQuery, NotFound
 from schemas.lane import Lane

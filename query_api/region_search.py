@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from query_api.access.identity import Caller
 from query_api.answers import RegionAnswer, results_of
-from query_api.identity import Caller
 from query_api.query_parts import Crop
 from query_api.search_request import Query
 from schemas.errors import DeadlineExceeded

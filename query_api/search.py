@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
-from query_api import answers, deadlines, facets, fields, merging, picture_gate, region_search
-from query_api.cluster import Cluster
+from query_api import answers, deadlines, facets, fields, picture_gate, region_search
+from query_api.access.identity import Caller
 from query_api.deadlines import Budgets, Cut, Step
 from query_api.feedback_out import FeedbackOut
 from query_api.freshness import Requirement, SessionTokens, answer_token
-from query_api.identity import Caller
 from query_api.no_match import Thresholds
 from query_api.pressure import Pressure
 from query_api.query_vector import QueryVector, QueryVectors
@@ -22,9 +21,11 @@ from query_api.ranking.features import FEATURES
 from query_api.ranking.ranked import Ranked
 from query_api.ranking.ranker import Plan, Ranker, asked_of
 from query_api.ranking.stages import Asked, Outcome
-from query_api.scatter import Answers, Scatter
 from query_api.search_request import Query
 from query_api.settings import TARGET_MS
+from query_api.shards import merging
+from query_api.shards.cluster import Cluster
+from query_api.shards.scatter import Answers, Scatter
 from schemas.clock import Clock
 from schemas.embeddings import to_fp16
 from schemas.errors import DeadlineExceeded, FreshnessUnmet, ShardUnavailable

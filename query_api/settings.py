@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urlsplit
 
-from processors.gate_settings import GateSettings
+from processors.pictures.gate_settings import GateSettings
 from query_api.ranking.settings import RankSettings
 from schemas.environment import Environment
 from schemas.errors import SettingsError

@@ -8,7 +8,7 @@ import numpy as np
 import structlog
 
 from processors.added import ReadyView
-from processors.agreement import Agreement, Calibration
+from processors.watch.agreement import Agreement, Calibration
 from schemas.embeddings import from_fp16
 from schemas.hashing import content_hash
 from schemas.metrics import Metrics

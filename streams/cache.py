@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from rocksdict import BlockBasedOptions, DBCompactionStyle, FifoCompactOptions, Options, Rdict
 
-from processors.fetching import Validators
+from processors.fetching.policy import Validators
 from schemas.metrics import Metrics
 
 CACHE_BYTES_MAX = 4 * 1024**3

@@ -20,8 +20,8 @@ from processors.added import (
     read,
     views_left_out,
 )
-from processors.agreement import text_to_compare
-from processors.decode import DECODE_VERSION
+from processors.pictures.decode import DECODE_VERSION
+from processors.watch.agreement import text_to_compare
 from schemas.clock import Clock
 from schemas.errors import ImageSourceUnavailable, InvalidRecord, PictureBlocked, RetriesExhausted
 from schemas.events import Content, Picture, ProductAdded, ProductRetry
@@ -34,7 +34,7 @@ from streams.app import Received
 from streams.emitting import Finisher, IndexLogWriter, Rejected
 from streams.outbox import Outbox
 from streams.views import FIRST_FETCH_S, Obtained, ViewMaker
-from streams.watch_holds import HeldSources
+from streams.watch.holds import HeldSources
 from topics import declarations as names
 from topics.settings import KafkaSettings
 from topics.store import ObjectStore, original_key

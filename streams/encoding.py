@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import structlog
 
-from processors.batching import BatchTimes
-from processors.encoder import Encoder, Pixels, is_out_of_memory
+from processors.encoders.batching import BatchTimes
+from processors.encoders.encoder import Encoder, Pixels, is_out_of_memory
 from schemas.embeddings import Vector
 from schemas.errors import EncoderFailed
 from schemas.metrics import Metrics

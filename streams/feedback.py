@@ -1,8 +1,8 @@
 """The feedback worker: searches and clicks in, search-quality and training-pairs out.
 
 No state outlives the process. A record is acknowledged when its window is finished, so that a restart reads the
-unfinished windows again and publishes them as they were (see ``processors.clicks`` for why that is exact). One process
-does all of it: a window needs every search of its tenant.
+unfinished windows again and publishes them as they were (see ``processors.feedback.clicks`` for why that is exact). One
+process does all of it: a window needs every search of its tenant.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import structlog
 
-from processors.clicks import ClickJoin, Finished
+from processors.feedback.clicks import ClickJoin, Finished
 from schemas import framing
 from schemas.clock import Clock, SystemClock
 from schemas.errors import FreshlensError, InvalidRecord, TransientError
@@ -25,7 +25,7 @@ from streams.ledger import Ticket
 from streams.outbox import Outbox
 from streams.serving import check_topics, serve
 from streams.settings import StreamsSettings
-from streams.watch import Watcher
+from streams.watch.watcher import Watcher
 from topics.declarations import CLICKS, DEAD_LETTERS, SEARCH_QUALITY, SEARCHES, TRAINING_PAIRS
 from topics.registry import open_registry
 from topics.store import open_store
@@ -43,7 +43,7 @@ class _Outgoing(NamedTuple):
 
 
 class FeedbackWorker:
-    """Wires :class:`processors.clicks.ClickJoin` to the topics."""
+    """Wires :class:`processors.feedback.clicks.ClickJoin` to the topics."""
 
     def __init__(self, settings: StreamsSettings, metrics: Metrics, clock: Clock | None = None) -> None:
         self._kafka = settings.kafka

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from processors.clicks import Windows
+from processors.feedback.clicks import Windows
 from schemas.environment import Environment
 
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from processors.fetching import FetchPolicy
-from processors.gate_settings import GateSettings
+from processors.fetching.policy import FetchPolicy
+from processors.pictures.gate_settings import GateSettings
 from schemas.environment import Environment
 from schemas.lane import UNREAD, Lane
 from streams.cache import CACHE_BYTES_MAX
-from streams.fetch_settings import read_fetch_policy
+from streams.fetching.settings import read_fetch_policy
 from streams.quality_settings import QualitySettings
-from streams.watch_settings import WatchSettings
+from streams.watch.settings import WatchSettings
 from topics.settings import KafkaSettings
 
 EPOCH_MAX = 2**31
@@ -24,7 +24,7 @@ class StreamsSettings:
     Attributes:
         data: the data directory; the embedding cache lies in ``data/cache/embed-<slot>``.
         store: URL of the object store.
-        encoder: as ``processors.open_clip_encoder.load_encoder`` takes it.
+        encoder: as ``processors.encoders.open_clip_encoder.load_encoder`` takes it.
         epoch: the processing epoch; raising it makes re-encoded views new rows.
         slot: which process of its role this is, from 0.
         gate: which pictures are refused although they can be read.

@@ -10,11 +10,11 @@ from typing import TypeAlias
 import structlog
 
 from processors.added import PictureView, PlannedView, ReadyView, TextView, VectorView, VideoView
-from processors.decode import THUMBNAIL_SIZES, Decoded
-from processors.decoder_pool import DecoderPool
-from processors.fetching import Fetched, PictureSource, Validators
-from processors.quality_gate import Gate
-from processors.video import KeyFrame
+from processors.fetching.policy import Fetched, PictureSource, Validators
+from processors.pictures.decode import THUMBNAIL_SIZES, Decoded
+from processors.pictures.decoder_pool import DecoderPool
+from processors.pictures.quality_gate import Gate
+from processors.pictures.video import KeyFrame
 from schemas.embeddings import from_fp16, to_fp16
 from schemas.errors import EncoderFailed, ImageRefused, ImageSourceUnavailable, InvalidRecord
 from schemas.events import Picture

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from processors import cores
-from processors.decode import DECODE_VERSION, DecodeLimits
-from processors.decoder_pool import DecoderPool
-from processors.encoder import Encoder
-from processors.open_clip_encoder import is_vectors_only, load_encoder, space_of
-from processors.quality_gate import open_gate
-from processors.video import VideoLimits
+from processors.encoders import cores
+from processors.encoders.encoder import Encoder
+from processors.encoders.open_clip_encoder import is_vectors_only, load_encoder, space_of
+from processors.pictures.decode import DECODE_VERSION, DecodeLimits
+from processors.pictures.decoder_pool import DecoderPool
+from processors.pictures.quality_gate import open_gate
+from processors.pictures.video import VideoLimits
 from schemas.clock import SystemClock
 from schemas.errors import LayoutChanged, SpaceChanged
 from schemas.framing import SchemaRegistry
@@ -29,7 +29,7 @@ from streams.embed import EmbedStep
 from streams.emitting import Finisher, IndexLogWriter
 from streams.encoding import EncodingQueue
 from streams.faults import FaultLimit, worker_name
-from streams.fetch import PictureFetcher
+from streams.fetching.fetcher import PictureFetcher
 from streams.hot_lane import HotLane
 from streams.intake import Intake
 from streams.ledger import AckLedger
@@ -40,7 +40,7 @@ from streams.room import Room
 from streams.serving import check_topics, serve
 from streams.settings import StreamsSettings
 from streams.views import ViewMaker
-from streams.watch_holds import HeldSources
+from streams.watch.holds import HeldSources
 from topics import administration, clients
 from topics import declarations as names
 from topics.registry import open_registry

@@ -22,7 +22,7 @@ from streams.emitting import Rejected
 from streams.faults import OWN_FAULTS, FaultWindow
 from streams.ledger import Place, Ticket
 from streams.outbox import Outbox
-from streams.watch_holds import HeldSources
+from streams.watch.holds import HeldSources
 from topics import declarations as names
 from topics.store import ObjectStore
 

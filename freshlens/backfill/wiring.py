@@ -13,9 +13,9 @@ from freshlens.backfill.embeddings import EmbeddingParts, Made, StoredViews
 from freshlens.backfill.job import Job
 from freshlens.backfill.lines import Lines
 from freshlens.backfill.loading import Loader
-from processors.decode import DECODE_VERSION
-from processors.encoder import Encoder
-from processors.open_clip_encoder import is_vectors_only, load_encoder, space_of
+from processors.encoders.encoder import Encoder
+from processors.encoders.open_clip_encoder import is_vectors_only, load_encoder, space_of
+from processors.pictures.decode import DECODE_VERSION
 from schemas.clock import SystemClock
 from schemas.errors import SpaceChanged
 from schemas.metrics import Metrics
@@ -26,7 +26,7 @@ from streams.encoding import EncodingQueue
 from streams.ledger import Ticket
 from streams.outbox import Outbox
 from streams.settings import StreamsSettings
-from streams.watch_holds import HeldSources
+from streams.watch.holds import HeldSources
 from streams.worker import view_maker
 from topics.registry import open_registry
 from topics.store import open_store

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from freshlens.cli.audit import operator, record
 from freshlens.cli.context import Context
-from processors.blocklist import EVERY_TENANT, BlockEntry, BlockListStore, hashes_of, is_hash
+from processors.pictures.blocklist import EVERY_TENANT, BlockEntry, BlockListStore, hashes_of, is_hash
 from schemas.errors import SettingsError
 
 _ALL = click.option("--all-tenants", is_flag=True, help="For every tenant rather than the one of --tenant.")

@@ -44,7 +44,7 @@ def calibrate_command(
     Example:
         freshlens calibrate --catalogue products.jsonl --known photos.jsonl --foreign others.jsonl --out report --apply
     """
-    from processors.open_clip_encoder import load_encoder
+    from processors.encoders.open_clip_encoder import load_encoder
 
     name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
     if name.startswith("none:"):

@@ -47,7 +47,7 @@ def evaluate_command(
     Example:
         freshlens evaluate --catalogue grocery/products.jsonl --queries grocery/photos.jsonl --where split=val
     """
-    from processors.open_clip_encoder import load_encoder
+    from processors.encoders.open_clip_encoder import load_encoder
 
     name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
     if name.startswith("none:"):
@@ -126,7 +126,7 @@ def entries(path: Path, where: str | None, *, pictured: bool = True) -> Iterator
 
 def encoded_pictures(encoder: Any, paths: list[Path], label: str) -> Vector:
     """(n, dim) vectors of picture files; ``label`` names what is under way."""
-    from processors.decode import decode
+    from processors.pictures.decode import decode
 
     batches: list[npt.NDArray[np.float32]] = []
     for start in track(range(0, len(paths), _BATCH), description=label, transient=True):

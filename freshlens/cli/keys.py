@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from freshlens.cli.audit import operator, record
 from freshlens.cli.context import Context
-from query_api.api_keys import EVERY_TENANT, SCOPES, ApiKey, KeyStore, Revocation, Scope, new_key
+from query_api.access.api_keys import EVERY_TENANT, SCOPES, ApiKey, KeyStore, Revocation, Scope, new_key
 from schemas.errors import StorageError
 
 _SPANS_US = {"h": 3_600_000_000, "d": 86_400_000_000}

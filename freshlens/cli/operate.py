@@ -23,7 +23,7 @@ from freshlens.cli.context import Context
 from freshlens.processes import ROLES
 from schemas.errors import FreshlensError
 from streams.faults import Paused, paused_workers
-from streams.watch_holds import Holds
+from streams.watch.holds import Holds
 from topics.settings import KafkaSettings
 
 STOP_TIMEOUT_S = 40.0

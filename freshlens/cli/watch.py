@@ -14,11 +14,11 @@ from freshlens import watching
 from freshlens.cli.audit import record
 from freshlens.cli.context import Context
 from freshlens.cli.dead_letters import replayer
-from processors.watch import Shown
+from processors.watch.sources import Shown
 from schemas.errors import NotFound
 from schemas.identity import check_tenant
-from streams.watch import read_report
-from streams.watch_holds import LOOK_EVERY_S, Hold, Holds
+from streams.watch.holds import LOOK_EVERY_S, Hold, Holds
+from streams.watch.watcher import read_report
 from topics.registry import open_registry
 
 _FOLLOWED_S = 2 * LOOK_EVERY_S + 1

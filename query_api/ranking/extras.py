@@ -9,8 +9,8 @@ import structlog
 
 from query_api.ranking.ranker import Plan
 from query_api.ranking.sessions import SessionProfiles
-from query_api.scatter import Scatter
 from query_api.search_request import Query
+from query_api.shards.scatter import Scatter
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import TransientError
 from schemas.filters import And, AnyOf

@@ -8,8 +8,8 @@ from multiprocessing.connection import Connection
 import cv2
 import msgspec
 
-from processors.decode import Crop, decode
-from processors.encoder import PictureForm
+from processors.encoders.encoder import PictureForm
+from processors.pictures.decode import Crop, decode
 from query_api.ranking.geometry import Grey, grey_of, inliers, local_features
 
 SIDE = 512

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from processors.decode import THUMBNAIL_SIZES
-from processors.decoder_pool import DecoderPool
-from processors.encoder import PictureForm
+from processors.encoders.encoder import PictureForm
+from processors.pictures.decode import THUMBNAIL_SIZES
+from processors.pictures.decoder_pool import DecoderPool
 from schemas.errors import ImageTooLarge, UndecodableImage
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import seeds

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from processors.decoder_pool import DecoderPool
-from processors.encoder import PictureForm, Pixels
+from processors.encoders.encoder import PictureForm, Pixels
+from processors.pictures.decoder_pool import DecoderPool
 from schemas.embeddings import Space, Vector
 from schemas.metrics import RecordingMetrics
 from streams import worker

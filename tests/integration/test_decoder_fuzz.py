@@ -2,7 +2,7 @@
 
 from random import Random
 
-from processors.decode import DecodeLimits
+from processors.pictures.decode import DecodeLimits
 from tests.fuzz.campaign import campaign
 from tests.fuzz.mutations import MUTATIONS, mutated
 from tests.fuzz.seeds import seeds

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processors.decode import THUMBNAIL_SIZES, Crop, DecodeLimits, decode
-from processors.decoder_pool import MEMORY_BYTES_MAX, DecoderPool
-from processors.encoder import PictureForm
-from processors.video import VideoLimits, key_frames
+from processors.encoders.encoder import PictureForm
+from processors.pictures.decode import THUMBNAIL_SIZES, Crop, DecodeLimits, decode
+from processors.pictures.decoder_pool import MEMORY_BYTES_MAX, DecoderPool
+from processors.pictures.video import VideoLimits, key_frames
 from schemas.errors import ImageTooLarge, UndecodableImage
 from tests import hostile, videos
 from tests.fuzz.campaign import peak_bytes
@@ -26,7 +26,7 @@ HOSTILE_CHILD = """
 import os, signal, sys, time
 import dataclasses
 from base64 import b64decode
-from processors import decoder_worker
+from processors.pictures import decoder_worker
 
 PNG = "%s"
 pipe = int(sys.argv[1])
@@ -212,5 +212,5 @@ async def test_a_caller_that_gives_up_leaves_the_pool_usable(pool: DecoderPool) 
 
 
 def test_a_child_imports_no_torch() -> None:
-    program = "import sys, processors.decoder_worker; sys.exit('torch' in sys.modules)"
+    program = "import sys, processors.pictures.decoder_worker; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, env=dict(os.environ))

@@ -17,17 +17,17 @@ import pytest
 from tenacity import wait_fixed
 from yarl import URL
 
-from processors.decode import decode
-from processors.encoder import PictureForm
-from processors.fetching import Fetched, FetchPolicy, Validators, WebPlace, check_below_roots
+from processors.encoders.encoder import PictureForm
+from processors.fetching.policy import Fetched, FetchPolicy, Validators, WebPlace, check_below_roots
+from processors.pictures.decode import decode
 from schemas.errors import ImageRefused, ImageSourceUnavailable, ImageTooLarge, UndecodableImage
 from schemas.hashing import content_hash
 from schemas.metrics import RecordingMetrics
-from streams import fetch_files
-from streams.fetch import PictureFetcher
-from streams.fetch_web import ATTEMPTS_MAX, Wanted, WebPictures
-from streams.hosts import FAILURES_MAX
-from streams.resolving import PER_ZONE_MAX
+from streams.fetching import files as fetch_files
+from streams.fetching.fetcher import PictureFetcher
+from streams.fetching.hosts import FAILURES_MAX
+from streams.fetching.resolving import PER_ZONE_MAX
+from streams.fetching.web import ATTEMPTS_MAX, Wanted, WebPictures
 from tests.integration.image_host import BOMB_BYTES, HTML, PICTURE, ImageHost
 from topics.store import FileStore, original_key
 
@@ -381,7 +381,7 @@ async def test_broken_pictures_do_not_make_a_host_down(host: ImageHost, tmp_path
 async def test_nothing_is_tried_again_beyond_the_deadline(
     host: ImageHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.fetch_web.wait_random_exponential", lambda **_: wait_fixed(100))
+    monkeypatch.setattr("streams.fetching.web.wait_random_exponential", lambda **_: wait_fixed(100))
     host.status = 503
     async with fetching(tmp_path) as fetcher:
         assert (await unavailable(fetcher, host.url("said"))).why == "http-503", "not that time ran out"
@@ -543,7 +543,7 @@ def test_a_link_that_is_put_there_after_the_check_leads_nowhere(
         (root / "a").symlink_to(secret)
         return found
 
-    monkeypatch.setattr("streams.fetch_files.check_below_roots", swap)
+    monkeypatch.setattr("streams.fetching.files.check_below_roots", swap)
     with pytest.raises(OSError, match="a"):
         fetch_files.read_file(root / "a" / "b.jpg", policy, None, 0)
 

@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from processors.fetching import Fetched, FetchPolicy
+from processors.fetching.policy import Fetched, FetchPolicy
 from schemas.errors import ImageRefused, ImageSourceUnavailable, ImageTooLarge, SettingsError
 from schemas.hashing import content_hash
 from schemas.metrics import RecordingMetrics
-from streams.fetch import PictureFetcher
+from streams.fetching.fetcher import PictureFetcher
 from tests.integration.store.s3_server import AWS_ENVIRON, S3Server, refused
 from topics.store import FileStore
 
@@ -144,7 +144,7 @@ async def test_a_bucket_of_another_region_is_asked_there(s3_server: S3Server, tm
 
 
 async def test_buckets_need_boto3_and_say_so_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "streams.fetch_s3", None)
+    monkeypatch.setitem(sys.modules, "streams.fetching.s3", None)
     policy = FetchPolicy(buckets=frozenset({"shop-pictures"}))
     with pytest.raises(SettingsError, match=r"freshlens\[s3\]"):
         PictureFetcher(policy, FileStore(tmp_path), RecordingMetrics())

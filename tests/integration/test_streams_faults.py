@@ -30,7 +30,7 @@ from topics.store import FileStore
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 ABORTING_CHILD = """
 import os
-from processors import decoder_worker
+from processors.pictures import decoder_worker
 
 def decode(raw, *given, **how):
     if raw == b"abort":

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from processors.blocklist import BlockEntry, BlockListStore, hashes_of
+from processors.pictures.blocklist import BlockEntry, BlockListStore, hashes_of
 from schemas.events import Content, Picture, ProductAdded
 from schemas.index_log import IndexedView
 from tests import hostile, videos

@@ -11,11 +11,11 @@ from schemas.framing import PRODUCT_DELETED
 from schemas.lane import Lane
 from schemas.layout import Layout
 from schemas.metrics import RecordingMetrics
-from streams import watch
 from streams.settings import StreamsSettings
-from streams.watch import Watcher, read_report
-from streams.watch_holds import Holds
-from streams.watch_settings import WatchSettings
+from streams.watch import watcher as watch
+from streams.watch.holds import Holds
+from streams.watch.settings import WatchSettings
+from streams.watch.watcher import Watcher, read_report
 from tests.integration.stream_bench import SPACE, Bench, until, vectors_only
 from topics.store import FileStore
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.clicks import ClickJoin, Windows
+from processors.feedback.clicks import ClickJoin, Windows
 from schemas.feedback import FEEDBACK_KINDS, Click, Search, SearchQuality, Shown
 
 WINDOW = 60

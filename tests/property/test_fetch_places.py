@@ -9,7 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from processors.fetching import FetchPolicy, FilePlace, ObjectPlace, WebPlace, check_address, place_of, redirected
+from processors.fetching.policy import (
+    FetchPolicy,
+    FilePlace,
+    ObjectPlace,
+    WebPlace,
+    check_address,
+    place_of,
+    redirected,
+)
 from schemas.errors import ImageRefused
 
 POLICY = FetchPolicy(roots=(Path("/pictures"),), buckets=frozenset({"shop-pictures"}))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query_api import merging
+from query_api.shards import merging
 from schemas.shard import ShardHit
 
 # Few different values: ties are what goes wrong.

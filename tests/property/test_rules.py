@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
-from query_api.cluster import Cluster
+from query_api.access.identity import Caller
 from query_api.feedback_out import FeedbackOut
-from query_api.identity import Caller
 from query_api.matching import passes
 from query_api.parts import Parts
 from query_api.ranking.options import RankOptions
@@ -24,6 +23,7 @@ from query_api.ranking.rules import Rule, RuleSet, check_rules
 from query_api.ranking.settings import RankSettings
 from query_api.search import Searcher
 from query_api.search_request import SearchBody, query_of_body
+from query_api.shards.cluster import Cluster
 from schemas.clock import ManualClock
 from schemas.filters import parse_filter
 from schemas.metrics import NullMetrics

@@ -18,9 +18,9 @@ import aiohttp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from query_api.api_keys import KeyStore, NewKey, new_key
-from query_api.key_ring import KeyRing
-from query_api.route_table import ROUTES
+from query_api.access.api_keys import KeyStore, NewKey, new_key
+from query_api.access.key_ring import KeyRing
+from query_api.routes.table import ROUTES
 from schemas.events import ProductAdded
 from schemas.feedback import Click, Search, SearchQuality
 from schemas.tenants import TenantDeclaration

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.watch_prices import PRICES_MAX, Prices
-from processors.watch_window import Tally, Window
+from processors.watch.prices import PRICES_MAX, Prices
+from processors.watch.window import Tally, Window
 
 MEASURES = ("refused", "no-title", "duplicate")
 EVENTS = st.lists(

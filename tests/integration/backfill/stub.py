@@ -11,7 +11,7 @@ from pathlib import Path
 
 from freshlens.backfill import wiring
 from freshlens.cli import main
-from processors.encoder import Pixels
+from processors.encoders.encoder import Pixels
 from schemas.embeddings import Vector
 from streams.settings import StreamsSettings
 from tests.integration.stub_embed import MeanColour

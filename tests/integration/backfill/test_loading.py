@@ -17,7 +17,7 @@ from freshlens.backfill.journal import open_journal
 from freshlens.backfill.pipeline import Failed, SliceLoader, tasks_of
 from freshlens.backfill.preparing import Prepared, prepare
 from freshlens.backfill.rows import Done, Loaded
-from processors.encoder import Pixels
+from processors.encoders.encoder import Pixels
 from schemas.embeddings import Vector
 from schemas.errors import SettingsError
 from schemas.events import ProductAdded

@@ -2,8 +2,8 @@
 
 import pytest
 
-from query_api.api_keys import KeyStore, Revocation, new_key
-from query_api.key_ring import KeyRing
+from query_api.access.api_keys import KeyStore, Revocation, new_key
+from query_api.access.key_ring import KeyRing
 from schemas.errors import NotFound, StorageError, Unauthorized
 from topics.store import ObjectStore
 

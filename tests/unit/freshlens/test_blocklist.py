@@ -8,9 +8,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from freshlens.cli import cli
-from processors.blocklist import BlockList
-from processors.decode import decode
-from processors.encoder import PictureForm
+from processors.encoders.encoder import PictureForm
+from processors.pictures.blocklist import BlockList
+from processors.pictures.decode import decode
 from schemas.errors import InvalidRecord, SettingsError
 from tests import hostile, videos
 from topics.store import FileStore

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from freshlens import calibration
 from freshlens.cli import cli
-from processors.encoder import PictureForm
+from processors.encoders.encoder import PictureForm
 from query_api.no_match import Calibration, Thresholds, calibration_key, load_thresholds, read_calibration
 from schemas.errors import SettingsError
 from tests.unit.query_api.doubles import DIM, SPACE, api_settings
@@ -89,7 +89,7 @@ class Stub:
 def test_the_command_writes_a_report_and_the_api_goes_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from freshlens.cli import calibrate
 
-    monkeypatch.setattr("processors.open_clip_encoder.load_encoder", lambda name: Stub())
+    monkeypatch.setattr("processors.encoders.open_clip_encoder.load_encoder", lambda name: Stub())
     monkeypatch.setattr(calibrate, "encoded_pictures", lambda encoder, paths, label: CATALOGUE)
     (tmp_path / "products.jsonl").write_text(json.dumps({"product_id": "p", "image": "p.jpg"}) + "\n")
     for letter, count in (("k", 60), ("f", 80)):

@@ -14,9 +14,9 @@ from freshlens.cli import cli
 from freshlens.cli.context import Context
 from freshlens.cli.keys import expiry_us, has_keys, per, scopes_of
 from freshlens.client import ApiProblem, Client
-from query_api.api_keys import KeyStore
-from query_api.key_ring import KeyRing
-from query_api.keys import PARTS
+from query_api.access.api_keys import KeyStore
+from query_api.access.key_ring import KeyRing
+from query_api.access.keys import PARTS
 from schemas.errors import FreshlensError, SettingsError
 from tests.unit.query_api.doubles import Api, running_api, shard_product, status_of_node
 from topics.store import FileStore

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from processors.agreement import PRODUCTS_MIN, Agreement, Calibration, Moments, text_to_compare
+from processors.watch.agreement import PRODUCTS_MIN, Agreement, Calibration, Moments, text_to_compare
 from schemas.events import Content
 
 DIM = 32

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.batching import BATCH_SECONDS_MAX, ITEMS_MAX, RECOVERY_CALLS, BatchTimes, bucket
+from processors.encoders.batching import BATCH_SECONDS_MAX, ITEMS_MAX, RECOVERY_CALLS, BatchTimes, bucket
 
 
 @given(

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
-from processors.blocklist import EVERY_TENANT, BlockEntry, BlockList, BlockListStore, hashes_of, is_hash
-from processors.decode import decode
-from processors.encoder import PictureForm
-from processors.gate_settings import BLOCKLIST_BITS
+from processors.encoders.encoder import PictureForm
+from processors.pictures.blocklist import EVERY_TENANT, BlockEntry, BlockList, BlockListStore, hashes_of, is_hash
+from processors.pictures.decode import decode
+from processors.pictures.gate_settings import BLOCKLIST_BITS
 from schemas.errors import InvalidRecord
 from tests import hostile, videos
 from topics.store import FileStore

@@ -5,7 +5,7 @@ from collections import Counter
 import msgspec
 import pytest
 
-from processors.clicks import ClickJoin, Windows
+from processors.feedback.clicks import ClickJoin, Windows
 from schemas.feedback import Click, FeedbackKind, Search, SearchQuality, Shown
 
 SECOND = 1_000_000

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from processors.decode import THUMBNAIL_SIZES, Crop, DecodeLimits, decode
-from processors.encoder import PictureForm
-from processors.gate_settings import FLAGS
+from processors.encoders.encoder import PictureForm
+from processors.pictures.decode import THUMBNAIL_SIZES, Crop, DecodeLimits, decode
+from processors.pictures.gate_settings import FLAGS
 from schemas.errors import ImageTooLarge, InvalidRecord, UndecodableImage
 from tests import hostile
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from processors.fetching import (
+from processors.fetching.policy import (
     FetchPolicy,
     FilePlace,
     ObjectPlace,

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from processors.fetching import Validators
-from processors.http_answers import conditions, retry_after_s, validators_of
+from processors.fetching.http_answers import conditions, retry_after_s, validators_of
+from processors.fetching.policy import Validators
 from schemas.hashing import content_hash
 
 PLACE = b"https://cdn.example/a.jpg"

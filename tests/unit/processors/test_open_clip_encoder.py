@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from processors import bundled, cores
-from processors.decode import decode
-from processors.open_clip_encoder import OpenClipEncoder, load_encoder, space_of
+from processors import bundled
+from processors.encoders import cores
+from processors.encoders.open_clip_encoder import OpenClipEncoder, load_encoder, space_of
+from processors.pictures.decode import decode
 from schemas.embeddings import Space
 from schemas.errors import EncoderFailed, SettingsError
 
@@ -83,7 +84,7 @@ def test_the_space_follows_the_weights_or_the_name_given(checkpoint: Path, tmp_p
 
 def test_asking_for_a_space_imports_no_torch() -> None:
     program = (
-        "import sys; from processors.open_clip_encoder import space_of;"
+        "import sys; from processors.encoders.open_clip_encoder import space_of;"
         "print(space_of('none:384'), space_of('bundled')); sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from timm.layers import ConvNormAct
 
-from processors import precision
+from processors.encoders import precision
 
 CPU = torch.device("cpu")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from processors.blocklist import EVERY_TENANT, BlockEntry, BlockList, BlockListStore
-from processors.gate_settings import GateSettings
-from processors.quality_gate import Gate, open_gate
-from processors.safety import SafetyScorer
+from processors.pictures.blocklist import EVERY_TENANT, BlockEntry, BlockList, BlockListStore
+from processors.pictures.gate_settings import GateSettings
+from processors.pictures.quality_gate import Gate, open_gate
+from processors.pictures.safety import SafetyScorer
 from schemas.embeddings import Space
 from schemas.errors import PictureBlocked, PictureRejected, QueryAbstained, SettingsError
 from topics.store import FileStore

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from processors.regions import REGIONS_MAX, Region, overlap, propose
+from processors.pictures.regions import REGIONS_MAX, Region, overlap, propose
 
 BOXES = (Region(0.05, 0.1, 0.35, 0.5), Region(0.6, 0.05, 0.3, 0.35), Region(0.55, 0.55, 0.35, 0.35))
 COLOURS = ("#a02020", "#206030", "#2040a0")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processors.decode import THUMBNAIL_SIZES, DecodeLimits
-from processors.encoder import PictureForm
-from processors.video import FRAME_SIDE_MAX, KeyFrame, VideoLimits, key_frames
+from processors.encoders.encoder import PictureForm
+from processors.pictures.decode import THUMBNAIL_SIZES, DecodeLimits
+from processors.pictures.video import FRAME_SIDE_MAX, KeyFrame, VideoLimits, key_frames
 from schemas.errors import ImageTooLarge, InvalidRecord, UndecodableImage
 from tests import hostile, videos
 
@@ -126,7 +126,7 @@ def test_a_frame_that_says_it_is_huge_is_not_decoded() -> None:
 @pytest.mark.parametrize("name", hostile.VIDEOS_ELSEWHERE)
 def test_a_video_opens_nothing_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("processors.video._refuse", lambda url, *_: opened.append(url))
+    monkeypatch.setattr("processors.pictures.video._refuse", lambda url, *_: opened.append(url))
     raw = hostile.VIDEOS_ELSEWHERE[name]()
     try:
         found = frames_of(raw)

@@ -5,10 +5,10 @@ import random
 import numpy as np
 import pytest
 
-from processors.watch import Watch, kept, restored, shown, source_of
-from processors.watch_prices import PRICES_MAX, Prices, middle_and_spread
-from processors.watch_recent import Recent
-from processors.watch_window import NORM_WINDOWS_MAX, Norm, Tally, Window, spikes
+from processors.watch.prices import PRICES_MAX, Prices, middle_and_spread
+from processors.watch.recent import Recent
+from processors.watch.sources import Watch, kept, restored, shown, source_of
+from processors.watch.window import NORM_WINDOWS_MAX, Norm, Tally, Window, spikes
 from schemas.events import Content, Offer, Source
 from schemas.index_log import IndexedContent, IndexedOffer, IndexedView, IndexLogRecord
 from schemas.join import Rank

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from aiohttp.test_utils import TestClient, TestServer
 
+from query_api.access.key_ring import KeyRing
+from query_api.access.keys import SEARCHER
 from query_api.app import create_app
-from query_api.cluster import Cluster
-from query_api.encoder_wire import EncodeAnswer, EncodeRequest, EncoderHealth, RegionsAnswer, RegionsRequest
+from query_api.encoder.wire import EncodeAnswer, EncodeRequest, EncoderHealth, RegionsAnswer, RegionsRequest
 from query_api.feedback_out import FeedbackOut
-from query_api.key_ring import KeyRing
-from query_api.keys import SEARCHER
 from query_api.matching import fields_of, passes
 from query_api.no_match import Thresholds
 from query_api.parts import NoQuality, Parts, QualitySource
@@ -24,6 +23,7 @@ from query_api.ranking.rule_store import RuleBook
 from query_api.ranking.verifier import Comparer
 from query_api.search import Searcher
 from query_api.settings import ApiSettings, Limits
+from query_api.shards.cluster import Cluster
 from schemas.clock import ManualClock
 from schemas.embeddings import Space, Vector, from_fp16, to_fp16
 from schemas.errors import EncoderUnavailable, ShardUnavailable, UndecodableImage

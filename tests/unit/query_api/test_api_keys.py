@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from query_api import api_keys, following
-from query_api.api_keys import ApiKey, KeyStore, NewKey, Revocation, digest_of, id_within, is_the_key
-from query_api.key_ring import KeyRing
+from query_api import following
+from query_api.access import api_keys
+from query_api.access.api_keys import ApiKey, KeyStore, NewKey, Revocation, digest_of, id_within, is_the_key
+from query_api.access.key_ring import KeyRing
 from schemas.errors import InvalidProduct, InvalidQuery, NotFound, StorageError, Unauthorized
 from topics.store import FileStore
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from query_api.route_table import ROUTES
+from query_api.routes.table import ROUTES
 from schemas.errors import FreshlensError
 from tests.unit.query_api.doubles import JPEG, Api, running_api, shard_product, status_of_node
 

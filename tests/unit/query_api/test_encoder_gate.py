@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from processors.blocklist import BlockEntry, BlockList, BlockListStore, hashes_of
-from processors.decode import Crop, Decoded, decode
-from processors.encoder import PictureForm
-from processors.quality_gate import Gate
-from processors.safety import SafetyScorer, SensitiveTerms
-from query_api.encoder_service import EncoderService
-from query_api.encoder_wire import EncodeRequest
+from processors.encoders.encoder import PictureForm
+from processors.pictures.blocklist import BlockEntry, BlockList, BlockListStore, hashes_of
+from processors.pictures.decode import Crop, Decoded, decode
+from processors.pictures.quality_gate import Gate
+from processors.pictures.safety import SafetyScorer, SensitiveTerms
+from query_api.encoder.service import EncoderService
+from query_api.encoder.wire import EncodeRequest
 from query_api.settings import EncoderServiceSettings
 from schemas.errors import PictureBlocked, PictureRejected, QueryAbstained, SettingsError
 from schemas.metrics import NullMetrics

@@ -13,13 +13,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from PIL import Image
 
-from processors.decode import Crop, Decoded, Quality
-from processors.encoder import PictureForm, Pixels
-from query_api.encoder_client import NoEncoder, RemoteEncoder
-from query_api.encoder_service import EncoderService, create_encoder_app
-from query_api.encoder_wire import EncodeRequest, RegionsRequest
-from query_api.micro_batches import MicroBatches
-from query_api.shards import open_session
+from processors.encoders.encoder import PictureForm, Pixels
+from processors.pictures.decode import Crop, Decoded, Quality
+from query_api.encoder.client import NoEncoder, RemoteEncoder
+from query_api.encoder.micro_batches import MicroBatches
+from query_api.encoder.service import EncoderService, create_encoder_app
+from query_api.encoder.wire import EncodeRequest, RegionsRequest
+from query_api.shards.remote import open_session
 from schemas.embeddings import Space, Vector
 from schemas.errors import EncoderFailed, EncoderUnavailable, ImageTooLarge, InvalidQuery, UndecodableImage
 from schemas.metrics import NullMetrics, RecordingMetrics

@@ -11,12 +11,12 @@ import pytest_asyncio
 from aiohttp import ClientResponse
 from structlog.testing import capture_logs
 
-from query_api import guard
-from query_api.api_keys import KeyStore, NewKey, Revocation, new_key
+from query_api.access import guard
+from query_api.access.api_keys import KeyStore, NewKey, Revocation, new_key
+from query_api.access.key_ring import KeyRing
+from query_api.access.keys import IN_HAND, PARTS
 from query_api.docs_page import the_document
-from query_api.key_ring import KeyRing
-from query_api.keys import IN_HAND, PARTS
-from query_api.route_table import ROUTES, Route
+from query_api.routes.table import ROUTES, Route
 from query_api.settings import Limits
 from schemas.errors import Overloaded
 from tests.unit.query_api.doubles import Api, running_api, shard_product, status_of_node

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from query_api.hedging import Hedges
-from query_api.scatter import Scatter
+from query_api.shards.hedging import Hedges
+from query_api.shards.scatter import Scatter
 from schemas.errors import FilterType, ShardUnavailable
 from schemas.layout import Layout
 from schemas.metrics import RecordingMetrics

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query_api.api_keys import ApiKey, new_key
-from query_api.limits import DailyQuota, InHand, KeyLimits, TokenBucket
+from query_api.access.api_keys import ApiKey, new_key
+from query_api.access.limits import DailyQuota, InHand, KeyLimits, TokenBucket
 from schemas.errors import Overloaded, QuotaUsed, RateLimited
 
 DAY_US = 86_400_000_000

@@ -3,7 +3,7 @@
 import pytest
 
 from query_api import no_match
-from query_api.identity import host_name
+from query_api.access.identity import host_name
 from query_api.no_match import Thresholds, load_thresholds
 from query_api.settings import ApiSettings, EncoderServiceSettings, check_host
 from schemas.errors import SettingsError

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from query_api.cluster import Cluster
-from query_api.node_routes import NodeRoutes
-from query_api.scatter import RoutedShards, Scatter, shard_of
-from query_api.shards import RemoteShard, open_session
+from query_api.shards.cluster import Cluster
+from query_api.shards.node_routes import NodeRoutes
+from query_api.shards.remote import RemoteShard, open_session
+from query_api.shards.scatter import RoutedShards, Scatter, shard_of
 from schemas.clock import ManualClock
 from schemas.errors import DeadlineExceeded, FilterType, ShardUnavailable
 from schemas.identity import ProductKey

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from processors.added import ReadyView
-from processors.agreement import PRODUCTS_MIN
+from processors.watch.agreement import PRODUCTS_MIN
 from schemas.embeddings import to_fp16
 from schemas.metrics import RecordingMetrics
 from streams.agreement import Agreements

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rocksdict import Options, Rdict
 
-from processors.fetching import Validators
+from processors.fetching.policy import Validators
 from schemas.metrics import RecordingMetrics
 from streams.cache import CachedView, EmbeddingCache
 

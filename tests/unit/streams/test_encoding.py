@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from processors.batching import RECOVERY_CALLS, bucket
-from processors.encoder import PictureForm, Pixels
+from processors.encoders.batching import RECOVERY_CALLS, bucket
+from processors.encoders.encoder import PictureForm, Pixels
 from schemas.embeddings import Space, Vector
 from schemas.errors import EncoderFailed
 from schemas.metrics import RecordingMetrics

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from processors.fetching import FetchPolicy
+from processors.fetching.policy import FetchPolicy
 from schemas.errors import SettingsError
-from streams.fetch_settings import read_fetch_policy
+from streams.fetching.settings import read_fetch_policy
 
 
 def test_nothing_is_allowed_unless_it_is_said() -> None:

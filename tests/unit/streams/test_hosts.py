@@ -7,8 +7,8 @@ import pytest
 
 from schemas.errors import ImageSourceUnavailable
 from schemas.metrics import RecordingMetrics
-from streams import hosts
-from streams.hosts import DOWN_S_MAX, DOWN_S_MIN, FAILURES_MAX, DownHosts, Hosts, Line
+from streams.fetching import hosts
+from streams.fetching.hosts import DOWN_S_MAX, DOWN_S_MIN, FAILURES_MAX, DownHosts, Hosts, Line
 
 LINE: Line = ("https://cdn.example:443", 1.0)
 PATIENT: Line = ("https://cdn.example:443", 30.0)

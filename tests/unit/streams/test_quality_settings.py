@@ -2,7 +2,7 @@
 
 import pytest
 
-from processors.clicks import Windows
+from processors.feedback.clicks import Windows
 from schemas.errors import SettingsError
 from streams.quality_settings import QualitySettings
 

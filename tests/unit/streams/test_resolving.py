@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from processors.fetching import FetchPolicy
+from processors.fetching.policy import FetchPolicy
 from schemas.errors import ImageRefused
-from streams.resolving import Resolver, checked_socket, zone_of
+from streams.fetching.resolving import Resolver, checked_socket, zone_of
 
 
 @pytest.mark.parametrize(

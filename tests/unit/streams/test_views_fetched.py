@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from processors.added import PictureView
-from processors.decode import Decoded, Quality
-from processors.decoder_pool import DecoderPool
-from processors.encoder import PictureForm, Pixels
-from processors.fetching import Fetched, Validators
+from processors.encoders.encoder import PictureForm, Pixels
+from processors.fetching.policy import Fetched, Validators
+from processors.pictures.decode import Decoded, Quality
+from processors.pictures.decoder_pool import DecoderPool
 from schemas.embeddings import Space, Vector
 from schemas.errors import ImageSourceUnavailable, UndecodableImage
 from schemas.events import Picture

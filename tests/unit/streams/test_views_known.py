@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from processors.added import PictureView, ReadyView, TextView
-from processors.decode import Decoded, Quality
-from processors.encoder import PictureForm, Pixels
+from processors.encoders.encoder import PictureForm, Pixels
+from processors.pictures.decode import Decoded, Quality
 from schemas.embeddings import Space, Vector
 from schemas.events import Picture
 from schemas.metrics import RecordingMetrics

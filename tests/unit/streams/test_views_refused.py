@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from processors.added import PictureView, PlannedView, VectorView, VideoView
-from processors.blocklist import BlockEntry, BlockList, BlockListStore, hashes_of
-from processors.decode import Decoded, DecodeLimits, decode
-from processors.encoder import PictureForm, Pixels
-from processors.fetching import Fetched, Validators
-from processors.quality_gate import Gate
-from processors.safety import SafetyScorer
-from processors.video import KeyFrame, VideoLimits, key_frames
+from processors.encoders.encoder import PictureForm, Pixels
+from processors.fetching.policy import Fetched, Validators
+from processors.pictures.blocklist import BlockEntry, BlockList, BlockListStore, hashes_of
+from processors.pictures.decode import Decoded, DecodeLimits, decode
+from processors.pictures.quality_gate import Gate
+from processors.pictures.safety import SafetyScorer
+from processors.pictures.video import KeyFrame, VideoLimits, key_frames
 from schemas.embeddings import Space, Vector, to_fp16
 from schemas.errors import ImageSourceUnavailable
 from schemas.events import Picture

@@ -7,8 +7,8 @@ import pytest
 
 from schemas.errors import SourceHeld
 from schemas.events import Content, Offer, ProductAdded
-from streams import watch_holds
-from streams.watch_holds import HeldSources, Holds
+from streams.watch import holds as watch_holds
+from streams.watch.holds import HeldSources, Holds
 from topics.store import FileStore
 
 FEED = ProductAdded("shop", "p", content=Content(attributes={"source": "feed"}))

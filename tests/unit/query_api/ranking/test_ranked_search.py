@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from query_api.keys import SEARCHER
+from query_api.access.keys import SEARCHER
 from query_api.ranking.features import FEATURES
 from query_api.ranking.options import DIVERSITY_SIMILAR
 from query_api.ranking.rule_store import RuleBook, RuleStore

@@ -1,0 +1,51 @@
+"""Many searches in one request, each with the answer or the problem that it would have alone."""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from query_api.access.identity import Caller, caller_of
+from query_api.access.keys import PARTS, SEARCHER, answer, read_json
+from query_api.answers import BatchAnswer, BatchItem
+from query_api.problems import problem_of
+from query_api.routes.search import respecting
+from query_api.search_request import SearchBody, query_of_body
+from schemas.errors import FreshlensError
+
+log = structlog.get_logger()
+
+SEARCHES_MAX = 64
+_AT_ONCE = 16
+
+
+class BatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Up to 64 searches, each with the fields of a search."""
+
+    searches: Annotated[list[SearchBody], msgspec.Meta(min_length=1, max_length=SEARCHES_MAX)]
+
+
+_batches = msgspec.json.Decoder(BatchBody)
+
+
+async def batch(request: web.Request) -> web.Response:
+    """``POST /v1/search/batch``: one that is refused keeps none of the others back."""
+    caller = caller_of(request)
+    body = await read_json(request, _batches)
+    turns = asyncio.Semaphore(_AT_ONCE)
+    items = await asyncio.gather(*(_item(request, caller, search, turns) for search in body.searches))
+    return answer(BatchAnswer(items))
+
+
+async def _item(request: web.Request, caller: Caller, body: SearchBody, turns: asyncio.Semaphore) -> BatchItem:
+    try:
+        query = respecting(request, query_of_body(body, request.app[PARTS].settings))
+        async with turns:
+            return BatchItem(200, answer=await request.app[SEARCHER].search(caller, query))
+    except FreshlensError as error:
+        problem = problem_of(error)
+        if problem.status == 500:
+            log.exception("search failed", code=error.code)
+        return BatchItem(problem.status, problem=problem)

@@ -1,0 +1,224 @@
+"""Routes of catalogues and of everybody who looks at one product: publish, delete, get, list, look up, thumbnails."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+
+from query_api import answers, problems, publishing
+from query_api.access.identity import Caller, caller_of
+from query_api.access.keys import PARTS, SEARCHER, answer, json_bytes, read_json
+from query_api.freshness import answer_token
+from query_api.parts import Parts
+from query_api.query_vector import QueryVector
+from query_api.search import RETRIEVED_MAX
+from query_api.search_request import OffsetBody, Query, convert_parameters, token_of_body
+from query_api.settings import ITEMS_MAX, WAIT_MS_MAX
+from query_api.shards.scatter import Answers
+from schemas.errors import FreshlensError, InvalidQuery, NotFound
+from schemas.events import ProductDeleted
+from schemas.identity import product_key
+from schemas.progress import Position, ReadToken
+from schemas.shard import ShardLookup, ShardProducts
+from topics.store import thumbnail_key
+
+_IN_FLIGHT = 64
+_NO_VECTOR = QueryVector(None, {})
+_INT64_MAX = 2**63 - 1
+
+
+class ListParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One page of products, newest first; the first 1,000 can be seen."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    offset: Annotated[int, msgspec.Meta(ge=0, le=RETRIEVED_MAX)] = 0
+
+
+class PublishParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``hot``: ahead of everything that is queued, for a few products that cannot wait."""
+
+    hot: bool = False
+
+
+class DeleteParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The version of the deletion; absent: the time at which Kafka takes it."""
+
+    version: Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)] | None = None
+
+
+class ThumbnailParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The longest side in pixels: 96, 256 or 512."""
+
+    size: int = 256
+
+
+class LookupBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Products to look up by id, dead ones included; ``min_offset`` and ``wait_ms`` as in a search."""
+
+    product_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)]
+    min_offset: str | OffsetBody | None = None
+    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=WAIT_MS_MAX)] = 0
+
+
+_lookups = msgspec.json.Decoder(LookupBody)
+
+
+async def publish(request: web.Request) -> web.Response:
+    """``POST /v1/products``: one product or a list; the good ones go out even where others are refused."""
+    caller = caller_of(request)
+    parts = request.app[PARTS]
+    hot = convert_parameters(request.query, PublishParameters).hot
+    lines, is_list = _lines(await json_bytes(request))
+    turns = asyncio.Semaphore(_IN_FLIGHT)
+    outcomes = await asyncio.gather(
+        *(_published(parts, caller, index, line, turns, hot=hot) for index, line in enumerate(lines))
+    )
+    positions = [position for _, position, _ in outcomes if position is not None]
+    summary = publishing.summary([item for item, _, _ in outcomes], positions)
+    first = next((error for _, _, error in outcomes if error is not None), None)
+    if first is not None and not positions:
+        items = msgspec.to_builtins(summary.items) if is_list else None
+        return problems.response(problems.problem_of(first, items=items))
+    return answer(summary, status=202)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """``DELETE /v1/products/{id}``."""
+    caller = caller_of(request)
+    parts = request.app[PARTS]
+    key = product_key(caller.tenant, request.match_info["product_id"])
+    version = convert_parameters(request.query, DeleteParameters).version
+    declaration = parts.tenants.declaration(caller.tenant)
+    publishing.check_version(version, declaration, now_us=parts.clock.now_us())
+    event = ProductDeleted(caller.tenant, key.product_id, version, "api", parts.clock.now_us())
+    position = await parts.publisher.publish(event)
+    return answer(answers.DeleteAnswer(key.product_id, ReadToken((position,)).encode()), status=202)
+
+
+async def get(request: web.Request) -> web.Response:
+    """``GET /v1/products/{id}``: the product as it can be found now."""
+    caller = caller_of(request)
+    product_id = request.match_info["product_id"]
+    product_key(caller.tenant, product_id)
+    found = await _lookup(request, caller, (product_id,), {}, 0)
+    product = next((product for each in found.answers for product in each.products), None)
+    if product is None or not product.visible or product.hit is None:
+        said = "" if product is None or product.deleted_version is None else f"; deleted at {product.deleted_version}"
+        raise NotFound(f"there is no product {product_id!r} in tenant {caller.tenant!r}{said}")
+    token = answer_token(each.state for each in found.answers)
+    return answer(
+        answers.ProductAnswer(
+            **msgspec.structs.asdict(answers.product_of(product.hit, caller.tenant)),
+            views=answers.views_of(product, caller.tenant),
+            agreement=product.hit.agreement,
+            content_version=product.content_version,
+            offer_version=product.offer_version,
+            read_token=token.encode(),
+        )
+    )
+
+
+async def list_newest(request: web.Request) -> web.Response:
+    """``GET /v1/products``: the newest first."""
+    caller = caller_of(request)
+    page = convert_parameters(request.query, ListParameters)
+    last = min(page.offset + page.limit, RETRIEVED_MAX)
+    # One more than is shown, to know whether there is a next page.
+    wanted = min(last + 1, RETRIEVED_MAX)
+    timeout_ms = request.app[PARTS].settings.timeout_ms
+    retrieved = await request.app[SEARCHER].retrieve(
+        caller, Query(modality="filter"), _NO_VECTOR, k=wanted, timeout_ms=timeout_ms
+    )
+    shown = [answers.product_of(hit, caller.tenant) for hit in retrieved.hits[page.offset : last]]
+    return answer(answers.ProductPage(shown, last if len(retrieved.hits) > last else None))
+
+
+async def look_up(request: web.Request) -> web.Response:
+    """``POST /v1/products/lookup``: products as the index has them, dead ones included."""
+    body = await read_json(request, _lookups)
+    caller = caller_of(request)
+    for product_id in body.product_ids:
+        product_key(caller.tenant, product_id)
+    cluster = request.app[PARTS].cluster
+    started = cluster.now()
+    needed = await cluster.requirement_within(token_of_body(body.min_offset), body.wait_ms)
+    left_ms = max(0, body.wait_ms - int((cluster.now() - started) * 1000))
+    ids = tuple(dict.fromkeys(body.product_ids))
+    found = await _lookup(request, caller, ids, needed.min_applied, left_ms)
+    by_id = {product.product_id: product for each in found.answers for product in each.products}
+    states = [each.state for each in found.answers]
+    return answer(
+        answers.LookupAnswer(
+            products=[answers.looked_up(by_id[name], caller.tenant) for name in ids if name in by_id],
+            freshness_met=needed.is_covered
+            and not found.is_partial
+            and all(each.freshness_met for each in found.answers),
+            freshness=answers.freshness_of(states),
+            shards=answers.ShardCount(found.answered, found.total),
+            read_token=answer_token(states).encode(),
+        )
+    )
+
+
+async def thumbnail(request: web.Request) -> web.Response:
+    """``GET /v1/thumbnails/{hash}``: named by its content, so it never changes and may be kept for ever."""
+    caller = caller_of(request)
+    size = convert_parameters(request.query, ThumbnailParameters).size
+    if size not in answers.THUMBNAIL_SIZES:
+        raise InvalidQuery(f"size is one of {', '.join(map(str, answers.THUMBNAIL_SIZES))}")
+    content_hash = request.match_info["content_hash"]
+    try:
+        key = thumbnail_key(caller.tenant, content_hash, size)
+        picture = await asyncio.to_thread(request.app[PARTS].store.get, key)
+    except (ValueError, FileNotFoundError):
+        raise NotFound(f"there is no thumbnail {content_hash[:80]!r} in tenant {caller.tenant!r}") from None
+    etag = f'"{content_hash}-{size}"'
+    # Private: keys of the store are by tenant, and a cache between us and the caller knows nothing of tenants.
+    headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
+    if etag in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=picture, content_type="image/jpeg", headers=headers)
+
+
+async def _lookup(
+    request: web.Request, caller: Caller, product_ids: tuple[str, ...], min_applied: dict[int, int], wait_ms: int
+) -> Answers[ShardProducts]:
+    lane = request.app[PARTS].settings.lane
+    return await request.app[SEARCHER].scatter.lookup(
+        ShardLookup(
+            lane=lane.name,
+            layout_id=lane.layout.layout_id,
+            tenant=caller.tenant,
+            product_ids=product_ids,
+            min_applied=min_applied,
+            wait_ms=wait_ms,
+        )
+    )
+
+
+def _lines(raw: bytes) -> tuple[Sequence[Any], bool]:
+    try:
+        decoded = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidQuery(f"the body is not JSON: {error}") from None
+    if not isinstance(decoded, list):
+        return [decoded], False
+    if not 1 <= len(decoded) <= ITEMS_MAX:
+        raise InvalidQuery(f"a list has 1 to {ITEMS_MAX} products")
+    return decoded, True
+
+
+async def _published(
+    parts: Parts, caller: Caller, index: int, line: Any, turns: asyncio.Semaphore, *, hot: bool
+) -> tuple[answers.PublishedItem, Position | None, FreshlensError | None]:
+    try:
+        declaration = parts.tenants.declaration(caller.tenant)
+        now_us = parts.clock.now_us()
+        event = publishing.event_of(line, declaration, now_us=now_us, with_stored=caller.sees_all)
+        async with turns:
+            position = await parts.publisher.publish(event, hot=hot)
+    except FreshlensError as error:
+        return publishing.rejected(index, line, error), None, error
+    return publishing.accepted(index, event.product_id, position), position, None
