@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,10 @@ _TELL_EVERY = 500
 Tell = Callable[[str], None]
 
 
+class _Ended(Exception):
+    """Nobody waits for the demo any more."""
+
+
 class Demo:
     """Draws and publishes the demo catalogue, once per data directory; ``tell`` gets lines for the terminal."""
 
@@ -34,6 +39,7 @@ class Demo:
         self._url = url
         self._tell = tell
         self._folder = context.data / "demo"
+        self._ended = threading.Event()
 
     async def run(self, *, with_search: bool) -> None:
         """Have the catalogue published and searchable; then, if wanted, search it by a phone photo.
@@ -41,7 +47,10 @@ class Demo:
         Raises:
             FreshlensError: a product could not be published, or the search was refused.
         """
-        token = await asyncio.to_thread(self._published)
+        try:
+            token = await asyncio.to_thread(self._published)
+        finally:
+            self._ended.set()  # a thread cannot be cancelled, and the process would not end before it
         async with Client(self._url, tenant=TENANT) as client:
             await self._until_searchable(client, token)
             if with_search:
@@ -57,8 +66,10 @@ class Demo:
         sender = Sender(publisher, following)
         locate = locate_beside(listing.parent)
         for name, line in read_products(listing):
+            self._go_on()
             sender.send_line(name, line, tenant=TENANT, volatile=frozenset(), locate=locate)
         publisher.close()
+        self._go_on()  # else what a stopped broker did not confirm would count as published
         if sender.failed:
             raise FreshlensError(f"the demo catalogue was not published: {sender.failed[0].rejected}")
         self._tell(f"demo: published {len(following.positions):,} products to tenant {TENANT}")
@@ -73,10 +84,15 @@ class Demo:
         self._tell(f"demo: drawing {PRODUCTS:,} products, once")
 
         def progress(done: int, count: int) -> None:
+            self._go_on()
             if done % _TELL_EVERY == 0:
                 self._tell(f"demo: {done:,} of {count:,} drawn")
 
         return write_catalogue(self._folder, PRODUCTS, progress=progress)
+
+    def _go_on(self) -> None:
+        if self._ended.is_set():
+            raise _Ended
 
     async def _until_searchable(self, client: Client, token: str) -> None:
         while True:

@@ -1,6 +1,7 @@
 """Publishing files of products, and following each event until it is decided."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -65,12 +66,18 @@ def _json_lines(lines: IO[str]) -> Iterator[tuple[str, Line]]:
 
 
 def locate_beside(folder: Path) -> LocatePicture:
-    """How a picture of a file's line is found: a URI as it is, a path relative to the file, sent inline."""
+    """How a picture of a file's line is found: a URI as it is, a path relative to the file, sent inline.
+
+    Who writes the file need not be who may read this machine: paths that leave its folder are refused.
+    """
+    root = Path(os.path.abspath(folder))
 
     def locate(place: str) -> Picture:
         if "://" in place:
             return Picture(uri=place)
-        path = folder / place
+        path = Path(os.path.normpath(root / place))
+        if not path.is_relative_to(root):
+            raise InvalidProduct(f"{place}: pictures lie in the folder of their file, or below it")
         try:
             if path.stat().st_size > PICTURE_BYTES_MAX:
                 raise InvalidProduct(f"{place}: a picture has at most {PICTURE_BYTES_MAX // 2**20} MiB")

@@ -28,7 +28,7 @@ SCORE_DECIMALS = 6
 class Found:
     """The hits in order, how many products passed tenant and filter, and counts of the values of some fields.
 
-    ``unknown``: fields that filter and facets name and no product of the tenant has here.
+    ``unknown``: fields that the filter names and no product of the tenant has here.
     """
 
     hits: tuple[ShardHit, ...]
@@ -98,7 +98,7 @@ def search(
     selection = view.select(tenant, clause)
     kinds = view.kinds(tenant)
     counted = {name: facet(view, tenant, selection, name) for name in facets if name in kinds}
-    unknown = tuple(sorted((fields_of(clause) | set(facets)) - kinds.keys()))
+    unknown = tuple(sorted(fields_of(clause) - kinds.keys()))
     if query is None:
         return Found(_newest(view, selection.slots, k, collapse), selection.products, counted, unknown)
     how = _How(k, exact, collapse, effort)

@@ -13,7 +13,7 @@ from schemas.hashing import content_hash, group_digest, view_hash
 from schemas.identity import ProductKey, check_record_key, product_key
 from schemas.index_log import VIEWS_MAX, IndexedContent, IndexedOffer, IndexedView, IndexLogRecord
 from schemas.join import Rank
-from schemas.product_lines import ATTRIBUTES_MAX, TEXT_CHARS_MAX
+from schemas.product_lines import ATTRIBUTES_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX
 from schemas.tenants import TenantDeclaration
 from schemas.versions import ResolvedVersion, resolve
 
@@ -285,7 +285,7 @@ def _check_attributes(attributes: Attributes, declaration: TenantDeclaration) ->
     if len(attributes) > ATTRIBUTES_MAX:
         raise _invalid_attribute(f"{len(attributes)} attributes, at most {ATTRIBUTES_MAX} are allowed")
     for name, value in attributes.items():
-        if not name or len(name) > 256:
+        if not name or len(name) > NAME_CHARS_MAX:
             raise _invalid_attribute("the name of an attribute has 1 to 256 characters")
         if isinstance(value, float) and not isfinite(value):
             raise _invalid_attribute(f"attribute {name!r} is not finite")

@@ -1,7 +1,7 @@
 """What callers are told: the JSON bodies of answers, from which the OpenAPI document is generated too."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -201,10 +201,20 @@ class ProductAnswer(Product, frozen=True, kw_only=True):
 
 
 class ProductPage(msgspec.Struct, frozen=True):
-    """Products, newest first. ``next_offset`` is where the next page begins, null at the end."""
+    """Products, newest first. ``next_offset`` is where the next page begins, null at the end.
+
+    ``facets``: by field, where any were asked for.
+    """
 
     products: list[Product]
     next_offset: int | None
+    facets: dict[str, Facet] | msgspec.UnsetType = msgspec.UNSET
+
+
+class RegionBoxes(msgspec.Struct, frozen=True):
+    """Where objects may be in a picture, most striking first; a box is left, top, width and height, as in ``crop``."""
+
+    boxes: list[Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]]
 
 
 class ItemProblem(msgspec.Struct, frozen=True):

@@ -95,14 +95,27 @@ def step_by_pressure(expected_ms: float, target_ms: float) -> Step:
     return Step(sum(expected_ms >= share * target_ms for share in _PRESSURE))
 
 
-def cut(plan: Plan, step: Step, *, k: int, left_ms: float, is_exact: bool, budgets: Budgets = Budgets()) -> Cut:  # noqa: B008
+def cut(
+    plan: Plan,
+    step: Step,
+    *,
+    k: int,
+    left_ms: float,
+    is_exact: bool,
+    may_be_partial: bool = True,
+    budgets: Budgets = Budgets(),  # noqa: B008
+) -> Cut:
     """The plan of a search cut down.
 
     Args:
         k: results wanted; no fewer are retrieved.
         left_ms: of the search's time.
         is_exact: the caller wants everything compared, so there are no probes to save.
+        may_be_partial: others can answer for a slow shard. Of a single one, or where the caller forbids it, giving up
+            on the slow would leave no answer at all.
     """
+    if not may_be_partial:
+        step = min(step, Step.PROBES)
     leaner, steps = plan, []
     for reached in [each for each in Step if Step.NONE < each <= step]:
         before = leaner

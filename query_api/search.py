@@ -170,6 +170,7 @@ class Searcher:
             k=query.k,
             left_ms=left_ms(),
             is_exact=query.exact,
+            may_be_partial=self.lane.layout.shards > 1 and not query.forbids_partial,
             budgets=self.budgets,
         )
         plan, timeout_ms = cut.plan, cut.retrieve_ms
@@ -257,7 +258,7 @@ class Searcher:
             exact=query.exact if exact is None else exact,
             collapse=is_collapsed,
             with_vectors=plan is not None and plan.with_vectors,
-            facets=query.facets if cut else (),
+            facets=query.facets,
             effort=cut.effort if cut else 1.0,
         )
         shards = await self.scatter.search(request)

@@ -195,6 +195,12 @@ def explained_query(body: ExplainBody, settings: ApiSettings) -> Query:
     return query_of_body(asked, settings)
 
 
+def listing(filter_: str | None, facets: str | None) -> Query:
+    """All products that pass, as query parameters say it; raises InvalidQuery and what a filter raises."""
+    filter_json = None if filter_ is None else _json_object(filter_)
+    return Query(modality="filter", filter=parse_filter(filter_json) if filter_json else None, facets=_names(facets))
+
+
 def query_of_picture(raw: bytes, parameters: Mapping[str, str], settings: ApiSettings) -> Query:
     """The checked search of a raw picture with query parameters; raises as :func:`query_of_body`."""
     if not raw:

@@ -26,7 +26,10 @@ from typing import ClassVar
 
 
 class FreshlensError(Exception):
-    """The root: a stable ``code``, and a message that says what happened and the way out."""
+    """Something failed here by our own fault; it is in the log. Try again, and report it if it stays.
+
+    The root of all: each has a stable ``code``, and a message that says what happened and the way out.
+    """
 
     code: str = "internal"
     codes: ClassVar[tuple[str, ...]] = ()

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ IDENTITY_KEYS = frozenset({"product_id", "version", "event_time"})
 OFFER_KEYS = frozenset({"price", "currency", "stock", "in_stock"})
 VIEW_KEYS = frozenset({"image", "images", "videos", "vector", "vectors"})
 ATTRIBUTES_MAX = 128
+NAME_CHARS_MAX = 256
+"""Of an attribute."""
 TEXT_CHARS_MAX = 20_000
 _INT64 = 2**63
 
@@ -65,15 +68,15 @@ def _content(line: Mapping[str, Any], keys: set[str], locate: LocatePicture) -> 
         description=_text(line, "description"),
         attributes=_attributes(line, names),
         pictures=tuple(_picture(entry, locate) for entry in _entries(line, "image", "images")),
-        videos=tuple(_string(entry, "videos") for entry in _list(line, "videos")),
+        videos=tuple(_video(entry, locate) for entry in _list(line, "videos")),
         vectors=tuple(_vector(entry) for entry in _vector_entries(line)),
     )
 
 
 def _offer(line: Mapping[str, Any], keys: set[str]) -> Offer:
     price = line.get("price")
-    if price is not None and (isinstance(price, bool) or not isinstance(price, int | float) or not price >= 0):
-        raise InvalidProduct(f"price must be a number of 0 or more, not {price!r}")
+    if price is not None and not (_is_finite(price) and price >= 0):
+        raise InvalidProduct(f"price must be a number of 0 or more, not {str(price)[:40]}")
     in_stock = line.get("in_stock")
     if in_stock is not None and not isinstance(in_stock, bool):
         raise InvalidProduct(f"in_stock must be true or false, not {in_stock!r}")
@@ -89,6 +92,8 @@ def _offer(line: Mapping[str, Any], keys: set[str]) -> Offer:
 def _attributes(line: Mapping[str, Any], names: set[str]) -> Attributes:
     if len(names) > ATTRIBUTES_MAX:
         raise InvalidProduct(f"{len(names)} attributes, at most {ATTRIBUTES_MAX} are allowed", code="invalid-attribute")
+    if any(len(name) > NAME_CHARS_MAX for name in names):
+        raise InvalidProduct(f"an attribute's name has at most {NAME_CHARS_MAX} characters", code="invalid-attribute")
     values = ((name, line[name]) for name in sorted(names))
     return {name: attribute_value(name, value) for name, value in values if value is not None}
 
@@ -105,7 +110,12 @@ def attribute_value(name: str, value: Any) -> AttributeValue:
         return value
     if isinstance(value, float) and value - value == 0:  # neither infinite nor NaN
         return value
-    if isinstance(value, list) and len(value) <= 256 and all(isinstance(entry, str) for entry in value):
+    if (
+        isinstance(value, list)
+        and len(value) <= 256
+        and all(isinstance(entry, str) for entry in value)
+        and sum(map(len, value)) <= TEXT_CHARS_MAX
+    ):
         return tuple(value)
     raise InvalidProduct(
         f"attribute {name!r} must be a boolean, a 64-bit integer, a number, a string or a list of strings",
@@ -121,6 +131,14 @@ def _picture(entry: Any, locate: LocatePicture) -> Picture:
     if isinstance(entry, Mapping) and set(entry) == {"uri"} and isinstance(entry["uri"], str):
         return locate(entry["uri"])
     raise InvalidProduct('a picture is a path, a URI, {"uri": "…"} or {"base64": "…"}')
+
+
+def _video(entry: Any, locate: LocatePicture) -> str:
+    """The address of a video, which is subject to the rules of the addresses of pictures."""
+    uri = locate(_string(entry, "videos")).uri
+    if uri is None:
+        raise InvalidProduct(f"{entry!r}: a video is an address, as https://…")
+    return uri
 
 
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,")
@@ -140,12 +158,15 @@ def _vector(entry: Any) -> GivenVector:
     space, values = "", entry
     if isinstance(entry, Mapping):
         space, values = entry.get("space", ""), entry.get("values")
-    numbers = isinstance(values, list) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in values
-    )
-    if not numbers or not isinstance(space, str):
-        raise InvalidProduct('a vector is a list of numbers, or {"space": "…", "values": […]}')
+    if not (isinstance(values, list) and all(map(_is_finite, values)) and isinstance(space, str)):
+        raise InvalidProduct('a vector is a list of finite numbers, or {"space": "…", "values": […]}')
     return GivenVector(space, tuple(map(float, values)))
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that a double can hold; JSON's integers have no end."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
 
 
 def _entries(line: Mapping[str, Any], one: str, many: str) -> list[Any]:

@@ -125,7 +125,7 @@ class ShardFacet(msgspec.Struct, frozen=True, kw_only=True):
 class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a ShardSearch: hits by similarity descending, then product_id.
 
-    ``unknown_fields`` are those that filter and facets name and no product of the tenant has in this shard; where there
+    ``unknown_fields`` are those that the filter names and no product of the tenant has in this shard; where there
     are any, ``fields`` are those it has. A field without a product passes no clause: another shard may know it.
     """
 

@@ -46,7 +46,7 @@ def resolve(kind: VersionKind, version: int | None, *, appended_at_ms: int, offs
     if not VERSION_US_MIN <= version <= appended_at_ms * 1000 + AHEAD_US_MAX:
         raise VersionOutOfRange(
             f"version {version} is not microseconds between 2000-01-01 and ten minutes from now; either send "
-            "updated_at in microseconds, or declare this tenant's versions as a sequence "
+            "version in microseconds, or declare this tenant's versions as a sequence "
             "(freshlens tenants set NAME --versions sequence)"
         )
     return ResolvedVersion(version, 0)

@@ -6,7 +6,8 @@ What of Faust 0.15 is replaced, and why:
 - seeking: it leaves the position alone where nothing (or 0) was committed, so every partition is sought explicitly;
 - isolation: it hard-codes ``read_uncommitted``, so records of aborted transactions would be delivered;
 - reading ahead: it bounds the records it holds, not their bytes, and at the bound it sleeps for a whole second;
-- its long poll of 1.5 s would delay records of partitions that were drained while the poll was under way.
+- its long poll of 1.5 s would delay records of partitions that were drained while the poll was under way;
+- delivery: it makes four tasks for each record, so as to stop waiting for room in a queue when a rebalance begins.
 """
 
 import asyncio
@@ -207,6 +208,19 @@ class _Consumer(driver.Consumer):
             await self.sleep(_FULL_PAUSE_S)
             return {}, set()
         return await super()._wait_next_records(timeout)
+
+    async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
+        """Faust's delivery of one record is awaited as it is where it has nothing to wait for."""
+        if len(coros) != 2 or not self._has_room():
+            return await super().wait_first(*coros, timeout=timeout)
+        delivery, suspended = coros
+        suspended.close()
+        await delivery
+        return None
+
+    def _has_room(self) -> bool:
+        is_flowing = self.app.flow_control.is_active() and not self.suspend_flow.is_set()
+        return is_flowing and not any(queue.full() for queue in self.app.read_ahead)
 
     async def perform_seek(self) -> None:
         """Seek every assigned partition to where its unfinished events begin, and begin its assignment there."""

@@ -7,6 +7,8 @@ from streams.app import Received
 from streams.emitting import Finisher, Work
 from streams.room import Room
 
+_YIELD_EVERY = 8
+
 
 class Intake:
     """The handler of an agent: gives every record the same work, within a bound on what is in flight."""
@@ -14,6 +16,7 @@ class Intake:
     def __init__(self, work: Work, finisher: Finisher, room: Room, metrics: Metrics) -> None:
         self._work, self._finisher, self._room, self._metrics = work, finisher, room, metrics
         self._tasks: set[asyncio.Task[None]] = set()
+        self._taken = 0
 
     async def take(self, received: Received) -> None:
         """Take one record; waits for room, and while the worker is paused."""
@@ -24,8 +27,10 @@ class Intake:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._metrics.gauge("freshlens_inflight_events", self._room.events)
-        # One at a time: taken in one go, a few hundred of a flood would stop everything else while they are read.
-        await asyncio.sleep(0)
+        self._taken += 1
+        if self._taken % _YIELD_EVERY == 0:
+            # Taken in one go, a few hundred of a flood would stop everything else while they are read.
+            await asyncio.sleep(0)
 
     def cancel(self) -> None:
         """Drop what is in flight; it is delivered again."""

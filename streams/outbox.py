@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+from collections import deque
+from typing import NamedTuple
 
 import structlog
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from schemas.errors import Backpressure, TransientError
 from topics import clients
@@ -14,11 +16,23 @@ _RETRY_S = 0.2
 _log = structlog.get_logger()
 
 
+class _Report(NamedTuple):
+    """What the broker said to one message; ``offset`` means nothing beside an error."""
+
+    confirmed: "asyncio.Future[tuple[int, int]]"
+    error: KafkaError | None
+    partition: int
+    offset: int
+
+
 class Outbox:
     """One idempotent producer with acks=all for a worker; use it from one event loop, and close it at the end."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._producer = clients.producer(kafka)
+        # Reports come by the hundred: the loop is woken once for all that are there, not once for each.
+        self._reports: deque[_Report] = deque()
+        self._is_settling = False
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="outbox", daemon=True)
         self._poller.start()
@@ -54,21 +68,29 @@ class Outbox:
         loop = asyncio.get_running_loop()
         confirmed: asyncio.Future[tuple[int, int]] = loop.create_future()
 
-        def settle(error: KafkaError | None, place: tuple[int, int]) -> None:
-            if confirmed.done():
-                return
-            if error is None:
-                confirmed.set_result(place)
-            else:
-                confirmed.set_exception(clients.translated(error, f"send to {topic}"))
-
         def on_delivery(error: KafkaError | None, message: Message) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(settle, error, (message.partition() or 0, message.offset() or 0))
+            self._reports.append(_Report(confirmed, error, message.partition() or 0, message.offset() or 0))
+            if not self._is_settling and not loop.is_closed():
+                self._is_settling = True
+                loop.call_soon_threadsafe(self._settle)
 
         with clients.kafka_errors(f"send to {topic}"):
             self._producer.produce(topic, value, key, -1 if partition is None else partition, on_delivery=on_delivery)
-        return await confirmed
+        try:
+            return await confirmed
+        except KafkaException as error:
+            raise clients.translated(error.args[0], f"send to {topic}") from None
+
+    def _settle(self) -> None:
+        self._is_settling = False  # first, so that no report is left to nobody
+        while self._reports:
+            confirmed, error, partition, offset = self._reports.popleft()
+            if confirmed.done():
+                continue
+            if error is None:
+                confirmed.set_result((partition, offset))
+            else:
+                confirmed.set_exception(KafkaException(error))
 
     def _poll(self) -> None:
         while not self._closing.is_set():

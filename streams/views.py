@@ -188,7 +188,8 @@ class ViewMaker:
     def _check(self, tenant: str, view: CachedView) -> None:
         """Do nothing if a picture, seen before or not, may be a view; raises PictureBlocked, PictureRejected."""
         self._gate.check(tenant, view.flags, view.phash)
-        self._gate.check_vector(from_fp16(view.vector, len(view.vector) // 2))
+        if self._gate.scores_vectors:
+            self._gate.check_vector(from_fp16(view.vector, len(view.vector) // 2))
 
     @asynccontextmanager
     async def _bytes(

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
 
 import numpy as np
+import uvloop
 
 from processors.encoders import cores
 from processors.encoders.encoder import Encoder
@@ -72,7 +73,7 @@ def run(role: Role, settings: StreamsSettings, metrics: Metrics, on_ready: Calla
         return
     if role == "deletes":
         _check_cluster(settings, names.PRODUCT_DELETED)
-        asyncio.run(_serve_deletes(settings, metrics, on_ready))
+        uvloop.run(_serve_deletes(settings, metrics, on_ready))
         return
     run_embed(settings, _load_encoder(settings), metrics, on_ready)
 
@@ -80,7 +81,7 @@ def run(role: Role, settings: StreamsSettings, metrics: Metrics, on_ready: Calla
 def run_embed(settings: StreamsSettings, encoder: Encoder, metrics: Metrics, on_ready: Callable[[], None]) -> None:
     """Run an embed worker with an encoder of the caller's; otherwise as :func:`run`."""
     _check_cluster(settings, *names.ADDS, names.PRODUCT_RETRY)
-    asyncio.run(_serve_embed(settings, encoder, metrics, on_ready))
+    uvloop.run(_serve_embed(settings, encoder, metrics, on_ready))
 
 
 class _Parts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from freshlens.catalogue.drawing import draw
 from freshlens.catalogue.products import Product, product
 
-_CHUNK = 25
+_CHUNK = 10
 
 
 def write_catalogue(
@@ -27,7 +27,8 @@ def write_catalogue(
     """Draw `count` products and return the path of `products.jsonl`, which is written last.
 
     Images lie in `directory/images`; paths in the file are relative to it. `progress(done, count)` is called
-    as they are drawn. With `processes` = 1 everything happens in this process, else in spawned ones.
+    as they are drawn; what it raises ends the drawing. With `processes` = 1 everything happens in this process, else
+    in spawned ones.
 
     Raises:
         OSError: the directory cannot be written; choose another one.
@@ -40,7 +41,10 @@ def write_catalogue(
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
-            _follow(pool.map(job, range(count), chunksize=_CHUNK), count, progress)
+            try:
+                _follow(pool.map(job, range(count), chunksize=_CHUNK), count, progress)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # else leaving would draw the rest first
     listing = directory / "products.jsonl"
     unfinished = listing.with_suffix(".part")
     with unfinished.open("w", encoding="utf-8") as file:

@@ -13,7 +13,7 @@ from freshlens.capacity import Ask, Plan, Prices
 
 _ASK = {field.name: field.default for field in fields(Ask)}
 _PRICES = {field.name: field.default for field in fields(Prices)}
-_ABOVE_0 = click.FloatRange(min=0, min_open=True)
+_ABOVE_0 = click.FloatRange(min=0, min_open=True, max=1e15)
 
 
 @click.command("plan")

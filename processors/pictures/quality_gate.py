@@ -41,6 +41,11 @@ class Gate:
         if refused := [flag for flag in flags if flag in self._reject]:
             raise PictureRejected(f"the picture is {', '.join(refused)}")
 
+    @property
+    def scores_vectors(self) -> bool:
+        """Whether :meth:`check_vector` looks at anything."""
+        return self._scorer is not None
+
     def check_vector(self, vector: Vector) -> None:
         """Do nothing if the safety scorer lets this embedding pass; raises PictureRejected."""
         if self._scorer is not None and (score := self._scorer.score(vector)) >= self._scorer.threshold:

@@ -70,6 +70,23 @@ export class Api {
     return this.get("/v1/products", { limit });
   }
 
+  /** How often values of these fields occur among the products that pass; counts as no search. */
+  async facets(names, filter) {
+    const { facets = {} } = await this.get("/v1/products", { limit: 1, facets: names.join(","), ...(filter ? { filter: JSON.stringify(filter) } : {}) });
+    return facets;
+  }
+
+  /** One product as it can be found now, with its views. */
+  product(productId) {
+    return this.get(`/v1/products/${encodeURIComponent(productId)}`);
+  }
+
+  /** Where objects may be in a photo: frames as `crop` takes them, most striking first. */
+  async regions(photo) {
+    const { boxes = [] } = await this.post("/v1/regions", { image: { base64: photo.base64 } });
+    return boxes;
+  }
+
   publish(product) {
     return this.post("/v1/products", product);
   }

@@ -1,6 +1,6 @@
 // The frame on the photo: a rectangle [x, y, w, h] in parts of the picture, by mouse, touch and keyboard.
 import { announce } from "./announce.js";
-import { element } from "./elements.js";
+import { byId, element } from "./elements.js";
 
 export const WHOLE = Object.freeze([0, 0, 1, 1]);
 const SIDE_MIN = 0.08;
@@ -36,6 +36,12 @@ export function spanned(ax, ay, bx, by) {
   return rounded([x, y, w, h]);
 }
 
+function place(node, frame) {
+  for (const [index, name] of ["--x", "--y", "--w", "--h"].entries()) node.style.setProperty(name, frame[index]);
+}
+
+const isSame = (one, other) => one.every((part, at) => Math.abs(part - other[at]) < 0.005);
+
 /** Puts a photo with a frame into `stage`; `changed(frame)` is called when a change is finished. */
 export class Crop {
   constructor(stage, { changed }) {
@@ -48,7 +54,8 @@ export class Crop {
       { className: "frame", tabIndex: 0, role: "group", "aria-label": "Crop frame", "aria-describedby": "crop-help" },
       HANDLES.map((edges) => element("span", { className: `handle ${edges}`, dataset: { edges } })),
     );
-    this.surface = element("div", { className: "surface" }, this.picture, this.box);
+    this.things = element("div", { className: "things" });
+    this.surface = element("div", { className: "surface" }, this.picture, this.box, this.things);
     this.stage.replaceChildren(this.surface);
     this.surface.addEventListener("pointerdown", (event) => this.#drag(event));
     this.surface.addEventListener("dblclick", () => this.finish(WHOLE));
@@ -56,13 +63,31 @@ export class Crop {
   }
 
   show(url, frame = WHOLE) {
+    if (this.picture.src !== url) this.offer([]);
     this.picture.src = url;
     this.draw(frame);
   }
 
+  /** A dot on each of these frames, which searches within it; one alone is what the whole photo shows anyway. */
+  offer(found) {
+    const frames = found.length > 1 ? found : [];
+    byId("things-help").textContent = frames.length ? `${frames.length} things found: choose one by its dot. ` : "";
+    this.things.replaceChildren(...frames.map((frame, at) => this.#thing(frame, `Thing ${at + 1} of ${frames.length}`)));
+    this.draw(this.frame);
+  }
+
+  #thing(frame, words) {
+    const dot = element("button", { type: "button", className: "spot", title: "Search for this", "aria-label": `Search for ${words.toLowerCase()} in the photo`, onclick: () => this.finish(frame) });
+    const thing = element("div", { className: "thing" }, dot);
+    place(thing, frame);
+    thing.frame = frame;
+    return thing;
+  }
+
   draw(frame) {
     this.frame = frame;
-    for (const [index, name] of ["--x", "--y", "--w", "--h"].entries()) this.surface.style.setProperty(name, frame[index]);
+    for (const thing of this.things.children) thing.firstChild.setAttribute("aria-pressed", String(isSame(thing.frame, frame)));
+    place(this.surface, frame);
     this.surface.classList.toggle("cropped", !isWhole(frame));
   }
 
@@ -78,7 +103,7 @@ export class Crop {
   }
 
   #drag(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || event.target.closest(".spot")) return;
     event.preventDefault();
     this.box.focus({ preventScroll: true });
     this.surface.setPointerCapture(event.pointerId);

@@ -2,23 +2,38 @@
 import { button, byId, element, icon } from "./elements.js";
 import { picture } from "./key.js";
 import { attributesOf, isFresh, isInStock, madeAt, priceOf, stockOf, titleOf } from "./product_facts.js";
+import { viewsSection } from "./views.js";
+import { whySection } from "./why.js";
 
 export class Drawer {
-  /** `thumbnail(result, size)`: an address. `like`, `cart`, `remove`: what the buttons do with the result shown. */
-  constructor({ thumbnail, like, cart, remove }) {
-    Object.assign(this, { thumbnail, like, cart, remove });
+  /**
+   * `thumbnail(result, size)`: an address. `product(id)`: all that is known of it.
+   * `like`, `cart`, `remove`: what the buttons do with the result shown.
+   */
+  constructor({ thumbnail, product, like, cart, remove }) {
+    Object.assign(this, { thumbnail, product, like, cart, remove });
     this.dialog = byId("drawer");
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
   }
 
   show(result, { query }) {
+    const views = element("div", { className: "views-place" });
     this.dialog.replaceChildren(
       button("", { iconName: "close", className: "quiet square dismiss", "aria-label": "Close", onclick: () => this.dialog.close() }),
       this.#picture(result),
-      element("div", { className: "body" }, heading(result), this.#actions(result, query), description(result), facts(result, query)),
+      element("div", { className: "body" }, heading(result), this.#actions(result, query), description(result), whySection(result), views, facts(result, query)),
     );
     if (!this.dialog.open) this.dialog.showModal();
     this.dialog.scrollTop = 0;
+    this.#addViews(views, result);
+  }
+
+  // They come from another request, and to a place below everything that is pressed: nothing moves away under a finger.
+  async #addViews(place, result) {
+    const product = await this.product(result.product_id).catch(() => null);
+    if (!product) return;
+    const chosen = (view) => this.dialog.querySelector(".hero").replaceWith(this.#picture({ ...result, thumbnail: view.thumbnail }));
+    place.replaceChildren(...[viewsSection(product, { thumbnail: this.thumbnail, chosen })].filter(Boolean));
   }
 
   close() {

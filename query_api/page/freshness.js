@@ -53,11 +53,15 @@ const WARNINGS = {
 
 const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
 
+const isFault = (warning) => String(warning).startsWith("picture-");
+
+/** What is wrong with the photo that was searched for, in sentences. */
+export const faultsOf = ({ warnings = [] }) => warnings.filter(isFault).map((warning) => sentence(String(warning).replace(/^[^:]*:\s*/, "")));
+
 /** What an answer lacks, in words; empty when it lacks nothing. A warning is a stable word, a colon, and the detail. */
 export function lacksOf({ freshness = [], warnings = [] }) {
-  const lacks = warnings.map((warning) => {
+  const lacks = warnings.filter((warning) => !isFault(warning)).map((warning) => {
     const [word, ...detail] = String(warning).split(":");
-    if (word.startsWith("picture-")) return sentence(detail.join(":").trim());
     return WARNINGS[word] ? `${WARNINGS[word]} (${detail.join(":").trim()})` : String(warning);
   });
   const isStale = freshness.some((shard) => shard.stale) && !warnings.some((warning) => String(warning).startsWith("stale"));

@@ -7,9 +7,8 @@ const SKELETONS = 12;
 
 export class Grid {
   /** `open(result)` shows a product; `like(result)` searches for more of it; `thumbnail(result, size)` is an address. */
-  constructor({ open, like, thumbnail }) {
-    Object.assign(this, { open, like, thumbnail });
-    this.list = byId("grid");
+  constructor(list, { open, like, thumbnail }) {
+    Object.assign(this, { list, open, like, thumbnail });
     this.list.addEventListener("keydown", (event) => this.#key(event));
   }
 

@@ -6,12 +6,13 @@ import { Drawer } from "./drawer.js";
 import { button, byId, element } from "./elements.js";
 import { sendFeedback, session } from "./feedback.js";
 import { Filters } from "./filters.js";
-import { elapsed, lacksOf, milliseconds, StatusBar, watchUntil } from "./freshness.js";
+import { elapsed, faultsOf, lacksOf, milliseconds, StatusBar, watchUntil } from "./freshness.js";
 import { Grid } from "./grid.js";
 import { fetchWithKey, picture } from "./key.js";
+import { Nearest } from "./nearest.js";
 import { fact, titleOf } from "./product_facts.js";
 import { AddProduct } from "./publish.js";
-import { headingOf, isVisual, NOTHING, queryFrom, RESULTS_FIRST, RESULTS_MAX, searchBody, Trail } from "./query.js";
+import { headingOf, isLikeness, isVisual, MODES, NOTHING, queryFrom, RESULTS_FIRST, RESULTS_MAX, searchBody, Trail } from "./query.js";
 import { clearState, showEmptyCatalogue, showError, showNoMatch, showNothingPasses } from "./states.js";
 import { drawTenants, firstTenant } from "./tenants.js";
 import { listenForFiles, listenForPhotos, shrink } from "./upload.js";
@@ -24,11 +25,12 @@ let queryId = null;
 let running = new AbortController();
 
 const thumbnail = (result, size) => api.thumbnail(result, size);
-const grid = new Grid({ open: openProduct, like: moreLike, thumbnail });
-const drawer = new Drawer({ thumbnail, like: moreLike, cart: addToCart, remove: removeProduct });
+const grid = new Grid(byId("grid"), { open: openProduct, like: moreLike, thumbnail });
+const nearest = new Nearest({ open: (result) => drawer.show(result, { query: null }), like: moreLike, thumbnail });
+const drawer = new Drawer({ thumbnail, product: (id) => api.product(id), like: moreLike, cart: addToCart, remove: removeProduct });
 const filters = new Filters({ changed: () => ask({ k: RESULTS_FIRST }) });
 const crop = new Crop(byId("stage"), { changed: (frame) => ask({ crop: frame, k: RESULTS_FIRST }) });
-const adding = new AddProduct({ api: () => api, categories: () => [...filters.seen.category.keys()].sort(), colourName: () => filters.colourName, search: (photo) => ask({ ...NOTHING, photo }) });
+const adding = new AddProduct({ api: () => api, categories: () => filters.values("category"), colourName: () => filters.colourName, search: (photo) => ask({ ...NOTHING, photo }) });
 const statusBar = new StatusBar(() => api);
 const trail = new Trail({ back: restore });
 
@@ -52,6 +54,7 @@ async function run() {
   drawQuery();
   grid.wait();
   clearState();
+  nearest.hide();
   try {
     const body = searchBody(query, filters.filter, session);
     const answer = body ? await api.search(body, signal) : await newest();
@@ -70,14 +73,24 @@ async function newest() {
 function show(answer) {
   queryId = answer.query_id ?? null;
   const results = answer.results.map((result, index) => ({ ...result, position: result.position ?? index + 1 }));
-  filters.learn(results);
+  filters.learn(results, api);
   grid.show(results);
-  byId("notices").replaceChildren(...lacksOf(answer).map(notice));
+  byId("notices").replaceChildren(...(results.length ? faultsOf(answer) : []).concat(lacksOf(answer)).map(notice));
+  drawThings(query.photo);
   if (!answer.newest) statusBar.show(answer);
   drawCount(results, answer);
   drawEmpty(results, answer);
+  if (answer.limited_matches) nearest.show(answer.limited_matches);
   byId("more").hidden = results.length < query.k || query.k >= RESULTS_MAX;
   if (answer.newest) drawSamples(results);
+}
+
+/** Dots on the things in the photo, where there is more than one; asked for once for each photo, after its results. */
+async function drawThings(photo) {
+  if (!photo) return;
+  photo.things ??= api.regions(photo).catch(() => []);
+  const found = await photo.things;
+  if (query.photo === photo) crop.offer(found);
 }
 
 function fail(error) {
@@ -105,7 +118,7 @@ function drawEmpty(results, answer) {
     return showEmptyCatalogue(api.tenant, () => adding.open());
   }
   if (filters.count && !query.text && !isVisual(query)) return showNothingPasses(ways);
-  showNoMatch(query, filters.count > 0, ways);
+  showNoMatch(query, filters.count > 0, faultsOf(answer), ways);
 }
 
 const ways = {
@@ -126,10 +139,16 @@ function drawQuery() {
   byId("photo").classList.toggle("filled", Boolean(photo));
   for (const id of ["stage", "stage-tools", "crop-help"]) byId(id).hidden = !photo;
   if (photo) crop.show(photo.url, query.crop);
+  drawModes();
   byId("intro").hidden = Boolean(asked);
   byId("like").hidden = !like;
   if (like) drawLike(like);
   byId("results-title").textContent = headingOf(query, filters.count > 0);
+}
+
+function drawModes() {
+  byId("modes").hidden = !isLikeness(query);
+  for (const mode of MODES) byId(`mode-${mode}`).setAttribute("aria-pressed", String(query.mode === mode));
 }
 
 function drawLike(like) {
@@ -239,6 +258,7 @@ function listen() {
   byId("shoot").addEventListener("click", () => byId("camera-file").click());
   byId("photo-remove").addEventListener("click", () => (ask({ photo: null, crop: WHOLE }), byId("pick").focus()));
   byId("crop-reset").addEventListener("click", () => crop.finish(WHOLE));
+  for (const mode of MODES) byId(`mode-${mode}`).addEventListener("click", () => ask({ mode: query.mode === mode ? null : mode, k: RESULTS_FIRST }));
   byId("add-open").addEventListener("click", () => adding.open());
   byId("more-button").addEventListener("click", () => ask({ k: Math.min(query.k * 2, RESULTS_MAX) }));
   for (const id of ["file", "camera-file"]) listenForFiles(byId(id), takePhoto);

@@ -4,10 +4,14 @@ import { isWhole, WHOLE } from "./crop.js";
 export const RESULTS_FIRST = 24;
 export const RESULTS_MAX = 200;
 
-/** Nothing asked yet: the newest products are shown. `photo` comes from upload.js, `like` is {product_id, title}. */
-export const NOTHING = Object.freeze({ photo: null, crop: WHOLE, text: "", like: null, choice: null, k: RESULTS_FIRST });
+export const MODES = ["exact", "similar"];
+
+/** Nothing asked yet: the newest products are shown. `photo` comes from upload.js, `like` is {product_id, title}, `mode` one of MODES. */
+export const NOTHING = Object.freeze({ photo: null, crop: WHOLE, text: "", like: null, mode: null, choice: null, k: RESULTS_FIRST });
 
 export const isVisual = (query) => Boolean(query.photo || query.like);
+/** Whether results are in order of likeness, rather than the newest first. */
+export const isLikeness = (query) => isVisual(query) || Boolean(query.text);
 export const isCropped = (query) => Boolean(query.photo) && !isWhole(query.crop);
 
 /** The body of POST /v1/search, or null when there is nothing to search by. */
@@ -18,7 +22,8 @@ export function searchBody(query, filter, session) {
   if (query.text) body.text = query.text;
   if (query.like) body.product_id = query.like.product_id;
   if (filter) body.filter = filter;
-  return query.photo || query.text || query.like || filter ? body : null;
+  if (isLikeness(query)) Object.assign(body, { explain: true, limited_matches: true }, query.mode ? { mode: query.mode } : {});
+  return isLikeness(query) || filter ? body : null;
 }
 
 /** The heading above the results. */
@@ -36,6 +41,7 @@ export function addressOf(query, tenant) {
   if (tenant !== "default") parameters.set("tenant", tenant);
   if (query.text) parameters.set("q", query.text);
   if (query.like) parameters.set("like", query.like.product_id);
+  if (query.mode) parameters.set("mode", query.mode);
   const words = parameters.toString();
   return words ? `/?${words}` : "/";
 }
@@ -43,7 +49,8 @@ export function addressOf(query, tenant) {
 export function queryFrom(address) {
   const parameters = new URL(address).searchParams;
   const like = parameters.get("like");
-  return { ...NOTHING, text: parameters.get("q") ?? "", like: like ? { product_id: like, title: like } : null };
+  const mode = MODES.find((each) => each === parameters.get("mode")) ?? null;
+  return { ...NOTHING, text: parameters.get("q") ?? "", like: like ? { product_id: like, title: like } : null, mode };
 }
 
 /** Remembers whole queries, photos included, for the back button; they live as long as the page. */

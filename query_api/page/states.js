@@ -13,15 +13,15 @@ export function clearState() {
   byId("state").hidden = true;
 }
 
-/** Nothing looks like it. `ways`: loosen(), wholePhoto(), dropText(), describe(), newest(). */
-export function showNoMatch(query, filtered, ways) {
+/** Nothing looks like it. `faults`: what is wrong with the photo, in sentences; `ways`: loosen(), wholePhoto(), dropText(), describe(), newest(). */
+export function showNoMatch(query, filtered, faults, ways) {
   const actions = [];
   if (filtered) actions.push(button("Search without filters", { className: "primary", onclick: ways.loosen }));
   if (query.photo && !isCropped(query)) actions.push(button("Frame the product", { iconName: "crop", className: "button", onclick: ways.frame }));
   if (isCropped(query)) actions.push(button("Use the whole photo", { iconName: "crop", className: "button", onclick: ways.wholePhoto }));
   if (query.text && query.photo) actions.push(button("Search without the words", { className: "button", onclick: ways.dropText }));
   actions.push(button(query.text ? "Try other words" : "Describe it in words", { className: "button", onclick: ways.describe }), button("Show the newest", { className: "quiet", onclick: ways.newest }));
-  draw("nomatch", "Nothing in this catalogue looks like it.", "We would rather show nothing than something random. Here is what may help:", actions);
+  draw("nomatch", "Nothing in this catalogue looks like it.", faults.length ? faults.join(" ") : "We would rather show nothing than something random. Here is what may help:", actions);
 }
 
 /** The filters left nothing. */

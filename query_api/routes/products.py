@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
-from query_api import answers, problems, publishing
+from query_api import answers, facets, fields, problems, publishing
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, json_bytes, read_json
 from query_api.freshness import answer_token
 from query_api.parts import Parts
 from query_api.query_vector import QueryVector
 from query_api.search import RETRIEVED_MAX
-from query_api.search_request import OffsetBody, Query, convert_parameters, token_of_body
+from query_api.search_request import OffsetBody, convert_parameters, listing, token_of_body
 from query_api.settings import ITEMS_MAX, WAIT_MS_MAX
 from query_api.shards.scatter import Answers
 from schemas.errors import FreshlensError, InvalidQuery, NotFound
@@ -30,10 +30,13 @@ _INT64_MAX = 2**63 - 1
 
 
 class ListParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One page of products, newest first; the first 1,000 can be seen."""
+    """One page of products, newest first; the first 1,000 can be seen. ``filter`` and ``facets`` as in a search."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     offset: Annotated[int, msgspec.Meta(ge=0, le=RETRIEVED_MAX)] = 0
+    filter: str | None = None
+    facets: str | None = None
+    """Fields, with commas."""
 
 
 class PublishParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,11 +131,14 @@ async def list_newest(request: web.Request) -> web.Response:
     # One more than is shown, to know whether there is a next page.
     wanted = min(last + 1, RETRIEVED_MAX)
     timeout_ms = request.app[PARTS].settings.timeout_ms
-    retrieved = await request.app[SEARCHER].retrieve(
-        caller, Query(modality="filter"), _NO_VECTOR, k=wanted, timeout_ms=timeout_ms
-    )
+    query = listing(page.filter, page.facets)
+    searcher = request.app[SEARCHER]
+    fields.check_declared(query.filter, searcher.attribute_types(caller.tenant))
+    retrieved = await searcher.retrieve(caller, query, _NO_VECTOR, k=wanted, timeout_ms=timeout_ms)
     shown = [answers.product_of(hit, caller.tenant) for hit in retrieved.hits[page.offset : last]]
-    return answer(answers.ProductPage(shown, last if len(retrieved.hits) > last else None))
+    counted = facets.merged([each.facets for each in retrieved.shards.answers], query.facets)
+    next_offset = last if len(retrieved.hits) > last else None
+    return answer(answers.ProductPage(shown, next_offset, counted if query.facets else msgspec.UNSET))
 
 
 async def look_up(request: web.Request) -> web.Response:

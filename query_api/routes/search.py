@@ -10,8 +10,9 @@ from aiohttp import web
 
 from query_api.access.identity import caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, read_json
-from query_api.answers import FeedbackAnswer
+from query_api.answers import FeedbackAnswer, RegionBoxes
 from query_api.explain import Explainer
+from query_api.query_parts import ImageBody, image_bytes
 from query_api.search_request import (
     ExplainBody,
     Query,
@@ -43,6 +44,12 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
 
+class RegionsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A picture, as in a search."""
+
+    image: ImageBody | str
+
+
 class SimilarParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query parameters of ``similar``; as in a search."""
 
@@ -53,6 +60,7 @@ class SimilarParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 _feedback = msgspec.json.Decoder(FeedbackBody)
+_regions = msgspec.json.Decoder(RegionsBody)
 
 
 def is_not_to_be_tracked(headers: Mapping[str, str]) -> bool:
@@ -101,6 +109,15 @@ async def explain(request: web.Request) -> web.Response:
     product_key(caller.tenant, body.product_id)
     query = respecting(request, explained_query(body, request.app[PARTS].settings))
     return answer(await Explainer(request.app[SEARCHER]).explain(caller, query, body.product_id))
+
+
+async def regions(request: web.Request) -> web.Response:
+    """``POST /v1/regions``: where objects may be in a picture, without a search."""
+    image = image_bytes((await read_json(request, _regions)).image)
+    assert image is not None
+    timeout_s = request.app[PARTS].settings.timeout_ms / 1000
+    boxes = await request.app[SEARCHER].vectors.regions(image, timeout_s=timeout_s)
+    return answer(RegionBoxes([list(box) for box in boxes]))
 
 
 async def feedback(request: web.Request) -> web.Response:

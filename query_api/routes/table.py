@@ -70,6 +70,15 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
+        "/v1/regions",
+        routes_search.regions,
+        "Where objects may be in a picture",
+        answers.RegionBoxes,
+        scope="search",
+        body=routes_search.RegionsBody,
+    ),
+    Route(
+        "POST",
         "/v1/explain",
         routes_search.explain,
         "Why a product is where it is",

@@ -50,7 +50,8 @@ class RemoteShard:
                 # A kept connection that the node had just closed. Questions change nothing: ask again.
                 return await self._post(url, body, limit_s, answers)
         except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
-            raise ShardUnavailable(f"{self.url} did not answer: {type(error).__name__}: {error}") from error
+            # Callers are told this, and addresses of nodes are none of their business: they are in the log.
+            raise ShardUnavailable(f"a node did not answer: {type(error).__name__}") from error
 
     async def _post(self, url: URL, body: bytes, limit_s: float, answers: msgspec.msgpack.Decoder[A]) -> A:
         limit = aiohttp.ClientTimeout(total=limit_s)

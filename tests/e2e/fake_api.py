@@ -9,8 +9,10 @@ import asyncio
 import base64
 import hashlib
 import io
+import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,9 +166,12 @@ async def search(request: web.Request) -> web.Response:
     scored = [
         (score_of(query, stored), stored) for stored in found if stored.line["product_id"] != body.get("product_id")
     ]
-    scored = [(score, stored) for score, stored in scored if query is None or score >= SIMILAR_ENOUGH]
     scored.sort(key=lambda pair: -pair[0])
-    return web.json_response(answer(fake, tenant, scored[: body.get("k", 10)], len(found), body))
+    scored, nearest = [(score, each) for score, each in scored if query is None or score >= SIMILAR_ENOUGH], scored
+    answered = answer(fake, tenant, scored[: body.get("k", 10)], len(found), body)
+    if body.get("limited_matches") and not scored:
+        answered["limited_matches"] = results_of(nearest[: body.get("k", 10)], tenant, body)
+    return web.json_response(answered)
 
 
 def score_of(query: Vector | None, stored: Stored) -> float:
@@ -205,16 +210,7 @@ def answer(
     fake: Fake, tenant: str, scored: Iterable[tuple[float, Stored]], total: int, body: dict[str, Any]
 ) -> dict[str, Any]:
     fake.queries += 1
-    results = [
-        {
-            **shown(stored, tenant),
-            "score": round(score, 4),
-            "similarity": round(score, 4),
-            "position": at,
-            "source": "tail" if at % 3 == 0 else "main",
-        }
-        for at, (score, stored) in enumerate(scored, start=1)
-    ]
+    results = results_of(scored, tenant, body)
     is_partial = body.get("text") == "red partial"
     return {
         "query_id": f"fake-{fake.queries}",
@@ -230,10 +226,75 @@ def answer(
     }
 
 
+def results_of(scored: Iterable[tuple[float, Stored]], tenant: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            **shown(stored, tenant),
+            "score": round(score, 4),
+            "similarity": round(score, 4),
+            "position": at,
+            "source": "tail" if at % 3 == 0 else "main",
+            **({"why": why(score)} if body.get("explain") else {}),
+        }
+        for at, (score, stored) in enumerate(scored, start=1)
+    ]
+
+
+def why(score: float) -> dict[str, Any]:
+    """A score of three stages, one of which takes away."""
+    return {
+        "stages": {"visual": score - 0.05, "attributes": 0.15, "fresh": 0.0, "diversity": -0.1},
+        "rules": ["own brand"],
+        "inliers": 41,
+    }
+
+
 async def newest(request: web.Request) -> web.Response:
     tenant, limit = tenant_of(request), int(request.query.get("limit", 60))
-    found = visible(request.app[FAKE], tenant)[:limit]
-    return web.json_response({"products": [shown(stored, tenant) for stored in found], "next_offset": None})
+    filter_ = parse_filter(json.loads(request.query["filter"])) if "filter" in request.query else None
+    found = [stored for stored in visible(request.app[FAKE], tenant) if passes(filter_, stored.line)]
+    page: dict[str, Any] = {"products": [shown(stored, tenant) for stored in found[:limit]], "next_offset": None}
+    if names := request.query.get("facets"):
+        page["facets"] = {name: facet([shown(stored, tenant) for stored in found], name) for name in names.split(",")}
+    return web.json_response(page)
+
+
+def facet(products: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """How often each value of a field occurs; without values where no product has it."""
+    values = [each["attributes"].get(name, each.get(name)) for each in products]
+    counts = Counter(value for value in values if value is not None)
+    numbers = [value for value in counts if isinstance(value, float | int)]
+    return {
+        "kind": None if not counts else "number" if numbers else "string",
+        "values": [{"value": value, "count": count} for value, count in counts.most_common(100)],
+        "distinct": len(counts), "exact": True,
+        "least": min(numbers, default=None), "greatest": max(numbers, default=None),
+    }  # fmt: skip
+
+
+async def one(request: web.Request) -> web.Response:
+    """A product with views of every kind."""
+    tenant = tenant_of(request)
+    stored = request.app[FAKE].tenants.get(tenant, {}).get(request.match_info["product_id"])
+    if stored is None or not stored.visible(time.monotonic()):
+        return problem(404, "not-found", "there is no such product")
+    product_ = shown(stored, tenant)
+    picture = {"thumbnail": product_["thumbnail"], "timestamp_ms": None, "flags": []}
+    views = [
+        {**picture, "kind": "image"},
+        {**picture, "kind": "image", "flags": ["blurred", "small"]},
+        {**picture, "kind": "frame", "timestamp_ms": 83_000},
+        {**picture, "kind": "text", "thumbnail": None},
+    ]
+    return web.json_response({**product_, "views": views, "agreement": 0.31, "read_token": "seen"})
+
+
+async def regions(request: web.Request) -> web.Response:
+    """Two things side by side in a wide picture, one in any other."""
+    body = await request.json()
+    picture = Image.open(io.BytesIO(base64.b64decode(body["image"]["base64"])))
+    halves = [[0.03, 0.05, 0.44, 0.9], [0.53, 0.05, 0.44, 0.9]]
+    return web.json_response({"boxes": halves if picture.width > 1.5 * picture.height else halves[:1]})
 
 
 async def publish(request: web.Request) -> web.Response:
@@ -335,6 +396,8 @@ def application(products: int) -> web.Application:
         web.static("/page", PAGE),
         web.post("/v1/search", search),
         web.get("/v1/products", newest),
+        web.post("/v1/regions", regions),
+        web.get("/v1/products/{product_id}", one),
         web.post("/v1/products", publish),
         web.delete("/v1/products/{product_id}", delete),
         web.get("/v1/thumbnails/{hash}", thumbnail),

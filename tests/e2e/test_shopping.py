@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -118,6 +119,21 @@ def test_a_frame_drawn_with_the_mouse_searches_within_it(shop: Shop, open_page: 
     assert "crop" not in search(page, lambda: page.click("#crop-reset"))
 
 
+def test_a_dot_on_one_of_two_things_searches_for_it(shop: Shop, open_page: OpenPage, snap: Snap) -> None:
+    page = open_page(shop.page)
+    give_photo(page, pair(3, 11))
+    spots = page.locator(".spot")
+    expect(spots).to_have_count(2)
+    # Which of them is more striking is the detector's business; where they are is known.
+    at = spots.evaluate_all("all => all.map((each) => each.getBoundingClientRect().left)")
+    right = spots.nth(at.index(max(at)))
+    body = search(page, right.click)
+    assert body["crop"][0] > 0.4
+    assert first_id(page) == shop.id_of(11)
+    expect(right).to_have_attribute("aria-pressed", "true")
+    snap(page, "thing")
+
+
 def test_a_frame_moves_by_touch(shop: Shop, open_page: OpenPage) -> None:
     page = open_page(shop.page, size=PHONE)
     give_photo(page, pair(3, 11))
@@ -152,8 +168,7 @@ def test_words_search_alone_and_beside_a_photo(shop: Shop, open_page: OpenPage, 
 def test_filters_narrow_the_answer_and_are_taken_away(shop: Shop, open_page: OpenPage) -> None:
     page = open_page(shop.page)
     expect(cards(page)).to_have_count(24)
-    # The page offers the categories of what it shows, and which of the products are newest is for the broker's clock.
-    chosen = next(number for number in shop.lines if shop.id_of(number) in ids(page))
+    chosen = 3
     category = shop.lines[chosen]["category"]
     matching = {line["product_id"] for line in shop.lines.values() if line["category"] == category}
     body = search(page, lambda: page.select_option("#category", category))
@@ -168,6 +183,25 @@ def test_filters_narrow_the_answer_and_are_taken_away(shop: Shop, open_page: Ope
     expect(page.locator("#state h3")).to_have_text("No product passes these filters.")
     page.click("#state .primary")
     expect(cards(page)).to_have_count(24)
+
+
+def test_the_panel_offers_what_the_whole_catalogue_has(shop: Shop, open_page: OpenPage, snap: Snap) -> None:
+    page = open_page(shop.page)
+    categories = Counter(line["category"] for line in shop.lines.values())
+    offered = [f"{name} ({count})" for name, count in sorted(categories.items())]
+    options = page.locator("#category option")
+    expect(options).to_have_text(["Any", *offered])
+    brand = shop.lines[3]["brand"]
+    page.get_by_role("combobox", name="brand").scroll_into_view_if_needed()
+    search(page, lambda: page.get_by_role("combobox", name="brand").select_option(brand))
+    of_brand = {line["product_id"] for line in shop.lines.values() if line["brand"] == brand}
+    assert set(ids(page)) == of_brand
+    # Other fields are counted within the choice; its own field goes on offering the others.
+    within = Counter(line["category"] for line in shop.lines.values() if line["brand"] == brand)
+    expect(options).to_have_text(["Any", *(f"{name} ({count})" for name, count in sorted(within.items()))])
+    brands = {line["brand"] for line in shop.lines.values()}
+    expect(page.get_by_role("combobox", name="brand").locator("option")).to_have_count(1 + len(brands))
+    snap(page, "facets")
 
 
 def test_more_like_this_leaves_the_product_itself_out(shop: Shop, open_page: OpenPage, snap: Snap) -> None:
@@ -192,6 +226,8 @@ def test_a_click_opens_the_product_and_leaves_as_feedback(shop: Shop, open_page:
     assert (click["product_id"], click["position"], click["kind"]) == (shop.id_of(3), 1, "click")
     assert click["query_id"]
     expect(page.locator("#drawer-title")).to_have_text(shop.title_of(3))
+    expect(page.locator("#drawer .why dt").first).to_have_text("Likeness")
+    expect(page.locator("#drawer .views button")).to_have_count(1)
     snap(page, "product")
     with page.expect_response(re.compile("/v1/feedback")) as carted:
         page.get_by_role("button", name="Add to cart").click()

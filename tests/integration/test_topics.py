@@ -195,11 +195,11 @@ def test_the_commands_create_compare_and_check(kafka_settings, admin):
     assert "topic-missing" in missing.output
     assert command(new, "diff").exit_code == 1
 
-    assert "11 created, 0 already there" in command(new, "create").output
-    assert "0 created, 11 already there" in command(new, "create").output
-    assert "11 topics are as declared" in command(new, "diff").output
+    assert "12 created, 0 already there" in command(new, "create").output
+    assert "0 created, 12 already there" in command(new, "create").output
+    assert "12 topics are as declared" in command(new, "diff").output
     verified = command(new, "verify")
-    assert (verified.exit_code, verified.output) == (0, "11 topics checked: 0 errors, 0 warnings\n")
+    assert (verified.exit_code, verified.output) == (0, "12 topics checked: 0 errors, 0 warnings\n")
     listed = command(new, "list")
     assert listed.exit_code == 0
     assert new.topic("index-log") in listed.output

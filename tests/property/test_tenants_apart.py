@@ -91,6 +91,7 @@ def searches() -> st.SearchStrategy[dict[str, Any]]:
 BODIES: dict[str, st.SearchStrategy[Any]] = {
     "/v1/search": searches(),
     "/v1/search/batch": st.fixed_dictionaries({"searches": st.lists(searches(), min_size=1, max_size=3)}),
+    "/v1/regions": st.just({"image": {"base64": "aGk="}}),
     "/v1/explain": st.builds(lambda body, name: {**body, "product_id": name}, searches(), ids),
     "/v1/why-not": st.builds(lambda body, name: {**body, "product_id": name}, searches(), ids),
     "/v1/products/lookup": st.fixed_dictionaries({"product_ids": st.lists(ids, min_size=1, max_size=6)}),
@@ -116,7 +117,9 @@ TENANTS = st.sampled_from(
     ["", "", "", f"tenant={A}", f"tenant={B}", "tenant=default", "tenant=*", f"tenant={A}/../{B}"]
 )
 PARAMETERS = {
-    "/v1/products": st.sampled_from(["", "limit=2", "limit=200&offset=1"]),
+    "/v1/products": st.sampled_from(
+        ["", "limit=2", "limit=200&offset=1", "facets=secret,color", 'filter={"secret":"of-b"}']
+    ),
     "/v1/thumbnails/{content_hash}": st.sampled_from(["", "size=96", "size=256"]),
     "/v1/products/{product_id}/similar": st.sampled_from(["", "k=50", 'filter={"secret":"of-b"}']),
 }
@@ -147,6 +150,7 @@ def everything_of_b() -> list[Ask]:
         path = route.path.replace("{product_id}", "only-b").replace("{content_hash}", HASHES[B])
         body = {
             "/v1/search": {"product_id": "only-b"},
+            "/v1/regions": {"image": {"base64": "aGk="}},
             "/v1/explain": {"product_id": "in-both", "text": "only-b"},
             "/v1/why-not": {"product_id": "only-b", "filter": {"secret": "of-b"}},
             "/v1/products/lookup": {"product_ids": IDS},

@@ -82,7 +82,7 @@ def test_the_bounds_of_microseconds_are_allowed(version: int) -> None:
 
 @pytest.mark.parametrize("version", [-1, 0, VERSION_US_MIN - 1, NOW_MS, NOW_MS * 1000 + AHEAD_US_MAX + 1, 2**63 - 1])
 def test_beyond_the_bounds_of_microseconds_the_text_names_both_ways_out(version: int) -> None:
-    with pytest.raises(VersionOutOfRange, match=r"updated_at in microseconds.*--versions sequence"):
+    with pytest.raises(VersionOutOfRange, match=r"version in microseconds.*--versions sequence"):
         resolve(MICROSECONDS, version, appended_at_ms=NOW_MS, offset=3)
 
 

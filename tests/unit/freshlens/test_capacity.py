@@ -114,3 +114,4 @@ def test_the_command_gives_json() -> None:
 
 def test_no_products_is_wrong_usage() -> None:
     assert CliRunner().invoke(cli, ["plan", "--products", "0"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["plan", "--products", "1e400"]).exit_code == 2

@@ -123,6 +123,16 @@ def test_spawned_processes_write_what_one_process_writes(tmp_path: Path) -> None
         assert image.read_bytes() == (two.parent / "images" / image.name).read_bytes()
 
 
+def test_a_progress_that_raises_ends_the_drawing(tmp_path: Path) -> None:
+    def progress(done: int, count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_catalogue(tmp_path, 2_000, progress=progress, size=64, processes=2)
+    assert len(list((tmp_path / "images").iterdir())) < 1_000
+    assert not (tmp_path / "products.jsonl").exists()
+
+
 def test_drawing_needs_no_torch() -> None:
     code = "import sys, freshlens.catalogue; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -82,6 +82,14 @@ def test_pictures_are_read_beside_the_file_and_uris_left_alone(tmp_path: Path) -
         locate("gone.jpg")
 
 
+@pytest.mark.parametrize("place", ["/etc/passwd", "../secret.jpg", "a/../../secret.jpg"])
+def test_a_file_of_products_reaches_no_file_beyond_its_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "feed").mkdir()
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    with pytest.raises(InvalidProduct, match="in the folder of their file"):
+        locate_beside(tmp_path / "feed")(place)
+
+
 def test_a_file_of_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "products.jsonl"
     path.write_text("".join(json.dumps({"product_id": str(n)}) + "\n" for n in range(3)))

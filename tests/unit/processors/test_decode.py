@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFilter
 
 from processors.encoders.encoder import PictureForm
 from processors.pictures.decode import THUMBNAIL_SIZES, Crop, DecodeLimits, decode
@@ -226,6 +226,28 @@ def test_equal_looks_have_an_equal_hash_and_others_have_not() -> None:
     noisy = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize((200, 200), 3)
     assert decode(saved(noisy, "PNG"), FORM).phash == decode(saved(noisy, "JPEG", quality=95), FORM).phash
     assert decode(saved(noisy, "PNG"), FORM).phash != decode(saved(scene(), "PNG"), FORM).phash
+
+
+def test_hash_and_quality_do_not_depend_on_the_thumbnails_that_are_asked_for() -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    raw = saved(Image.fromarray(noise).resize((800, 600), 3), "PNG")
+    asked, not_asked = decode(raw, FORM, thumbnail_sizes=(96, 256)), decode(raw, FORM)
+    assert (asked.phash, asked.quality) == (not_asked.phash, not_asked.quality)
+
+
+def test_sharpness_is_of_pillows_edges() -> None:
+    noise = np.random.default_rng(2).integers(0, 255, (80, 120), dtype=np.uint8)
+    edges = np.asarray(Image.fromarray(noise).filter(ImageFilter.FIND_EDGES))[1:-1, 1:-1] / 255
+    assert decode(saved(Image.fromarray(noise), "PNG"), FORM).quality.sharpness == pytest.approx(edges.var())
+
+
+@pytest.mark.parametrize("form", [PictureForm(32, "longest"), PictureForm(32, "squash"), PictureForm(32, "shortest")])
+@pytest.mark.parametrize("size", [(2400, 1000), (1000, 2400)])
+def test_a_large_jpeg_looks_as_it_does_decoded_whole(form: PictureForm, size: tuple[int, int]) -> None:
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 255, (6, 9, 3), dtype=np.uint8)).resize(size, 3)
+    quick, whole = decode(saved(picture, "JPEG", quality=95), form), decode(saved(picture, "PNG"), form)
+    assert np.abs(quick.pixels.astype(int) - whole.pixels).mean() < 3
+    assert (quick.width, quick.height) == size
 
 
 def test_quality_flags() -> None:

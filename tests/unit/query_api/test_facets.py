@@ -83,7 +83,6 @@ async def test_a_field_that_one_shard_never_saw(tmp_path: Path) -> None:
         problem = await search(api, 400, filter={"any": [{"colour": "red"}, {"brand": "x"}]})
         assert problem["code"] == "unknown-field"
         assert problem["detail"] == "no product has 'brand' and 'colour'; fields are color, size"
-        assert (await search(api, 400, text="a", facets=["brand"]))["code"] == "unknown-field"
         api.shards[0].is_dead = True
         assert (await search(api, filter={"color": "red"}))["shards"]["answered"] == 1, "the missing shard may know it"
 
@@ -123,3 +122,25 @@ def test_declared_types(kind: str, good: list, bad: list) -> None:
             continue
         with pytest.raises(FilterType):
             check_declared(filter_, {"f": kind})
+
+
+async def test_a_field_that_no_product_has_is_without_values(api: Api) -> None:
+    api.shard.put(shard_product("a"))
+    api.shard.fields = frozenset({"color"})
+    api.shard.facets = {"color": COLOURS}
+    answer = await search(api, vector=vector_of("a").tolist(), facets=["color", "colour"])
+    assert answer["facets"]["colour"]["kind"] is None
+    assert answer["facets"]["colour"]["values"] == []
+    assert answer["facets"]["color"]["values"]
+
+
+async def test_the_list_of_products_is_filtered_and_counted_too(api: Api) -> None:
+    api.shard.put(shard_product("a", attributes={"color": "teal"}), shard_product("b", attributes={"color": "blue"}))
+    api.shard.facets = {"color": COLOURS}
+    params = {"filter": '{"color": "teal"}', "facets": "color"}
+    page = await (await api.client.get("/v1/products", params=params)).json()
+    assert [each["product_id"] for each in page["products"]] == ["a"]
+    assert list(page["facets"]) == ["color"]
+    assert "facets" not in await (await api.client.get("/v1/products")).json()
+    assert (await api.client.get("/v1/products", params={"filter": "no JSON"})).status == 400
+    assert api.records() == []

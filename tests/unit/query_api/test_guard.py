@@ -88,6 +88,7 @@ def body_of(route: Route) -> dict[str, object]:
     bodies: dict[str, object] = {
         "/v1/search": {"text": "a"},
         "/v1/search/batch": {"searches": [{"text": "a"}]},
+        "/v1/regions": {"image": {"base64": "aGk="}},
         "/v1/explain": {"product_id": "a"},
         "/v1/why-not": {"product_id": "a"},
         "/v1/products": LINE,
@@ -202,6 +203,10 @@ class TestTenants:
         locked.add("publishing", scopes="publish")
         for image in ("store://originals/" + "ab" * 16, {"uri": "store://originals/" + "ab" * 16}):
             line = {"product_id": "p", "image": image}
+            problem = await locked.refused(400, "POST", "/v1/products", "publishing", json=line)
+            assert problem["code"] == "image-refused"
+        for video in ("store://originals/" + "ab" * 16, "file:///srv/a.mp4", "s3://bucket/a.mp4"):
+            line = {"product_id": "p", "images": [], "videos": [video]}
             problem = await locked.refused(400, "POST", "/v1/products", "publishing", json=line)
             assert problem["code"] == "image-refused"
         assert not locked.api.publisher.events

@@ -82,6 +82,13 @@ async def test_each_object_has_results_of_its_own(api: Api) -> None:
     assert "regions" not in await search(api, image=picture(JPEG))
 
 
+async def test_where_objects_are_is_told_without_a_search(api: Api) -> None:
+    api.encoder.boxes = ((0.1, 0.0, 0.4, 1.0),)
+    response = await api.client.post("/v1/regions", json={"image": picture(JPEG)})
+    assert await response.json() == {"boxes": [[0.1, 0.0, 0.4, 1.0]]}
+    assert (await api.client.post("/v1/regions", json={"image": None})).status == 400
+
+
 async def test_partial_may_be_forbidden(tmp_path: Path) -> None:
     async with running_api(tmp_path, shards=2) as api:
         api.shards[0].put(shard_product("a"))

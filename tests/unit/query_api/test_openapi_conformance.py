@@ -52,6 +52,7 @@ SENSIBLE: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/v1/search", {"filter": {"colour": "red"}}),
     ("POST", "/v1/search", {"product_id": "nobody"}),
     ("POST", "/v1/search/batch", {"searches": [{"text": "a"}, {"product_id": "nobody"}, {"vector": VECTOR}]}),
+    ("POST", "/v1/regions", {"image": PICTURE}),
     ("POST", "/v1/explain", {"product_id": "a", "vector": VECTOR}),
     ("POST", "/v1/why-not", {"product_id": "b", "text": "red"}),
     ("POST", "/v1/feedback", {"query_id": "q-1", "product_id": "a", "position": 1, "kind": "click"}),

@@ -91,6 +91,14 @@ def test_the_forms_of_a_picture() -> None:
     )  # fmt: skip
 
 
+def test_a_video_is_located_as_a_picture_is() -> None:
+    content = parse({"product_id": "p1", "videos": ["https://x/y.mp4"]}).content
+    assert content is not None
+    assert content.videos == ("found:https://x/y.mp4",)
+    refused = refusal({"product_id": "p1", "videos": ["y.mp4"]}, locate=lambda text: Picture(inline=b"bytes"))
+    assert "a video is an address" in refused.message
+
+
 def test_the_forms_of_a_vector() -> None:
     content = parse({"product_id": "p1", "vectors": [[1, 0.5], {"space": "s", "values": [1]}]}).content
     assert content is not None
@@ -123,6 +131,10 @@ def test_the_forms_of_a_vector() -> None:
         {"product_id": "p1", "price": True},
         {"product_id": "p1", "price": "9"},
         {"product_id": "p1", "price": math.nan},
+        {"product_id": "p1", "price": math.inf},
+        {"product_id": "p1", "price": 10**400},
+        {"product_id": "p1", "vector": [10**400]},
+        {"product_id": "p1", "vector": [math.nan]},
         {"product_id": "p1", "in_stock": 1},
         {"product_id": "p1", "stock": 1.5},
         {"product_id": "p1", "stock": 2**63},
@@ -168,3 +180,10 @@ def test_any_json_becomes_an_event_that_can_be_sent_or_is_refused(line: dict[str
     except InvalidProduct:
         return
     assert PRODUCT_ADDED.decode(PRODUCT_ADDED.encode(event), ProductAdded).product_id == "p1"
+
+
+@pytest.mark.parametrize("attributes", [{"n" * 257: 1}, {"tags": ["x" * 60_000] * 3}])
+def test_names_and_lists_of_attributes_are_bounded(attributes: dict[str, object]) -> None:
+    with pytest.raises(InvalidProduct) as refused:
+        parse({"product_id": "p", "images": [], **attributes})
+    assert refused.value.code == "invalid-attribute"
