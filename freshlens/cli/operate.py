@@ -217,5 +217,7 @@ def _api(context: Context) -> Check:
     try:
         asyncio.run(_status(context))
     except FreshlensError as error:
+        if error.code == "unauthorized" and not context.environ.get("FRESHLENS_API_KEY"):
+            return Check("query api", True, f"{context.url()} answers, and asks for a key: set FRESHLENS_API_KEY")
         return Check("query api", False, f"{error.code}: {error}")
     return Check("query api", True, f"{context.url()} answers in {(time.monotonic() - began) * 1000:.0f} ms")

@@ -206,9 +206,10 @@ async def test_what_is_read_ahead_is_bounded_in_bytes(
     mib, sent = 1024 * 1024, 150
     monkeypatch.setattr(streams_app, "BUFFER_BYTES_MAX", 8 * mib)
     producer = clients.producer(kafka_settings)
-    for _ in range(sent):
+    for number in range(sent):
         producer.produce(kafka_settings.topic("product-added"), os.urandom(mib), partition=0)
-        producer.poll(0)
+        if number % 32 == 31:
+            await asyncio.to_thread(producer.flush)
     await asyncio.to_thread(producer.flush)
     may_work, taken = asyncio.Event(), list[int]()
 
