@@ -31,9 +31,10 @@ from streams.emitting import Finisher, IndexLogWriter
 from streams.encoding import EncodingQueue
 from streams.faults import FaultLimit, worker_name
 from streams.fetching.fetcher import PictureFetcher
-from streams.hot_lane import HotLane
+from streams.hot_lane import run_hot_lane
 from streams.intake import Intake
 from streams.ledger import AckLedger
+from streams.ledger_consumer import LedgerConsumer
 from streams.outbox import Outbox
 from streams.progress import FactPublisher, Progress
 from streams.retries import Retries
@@ -105,6 +106,10 @@ class _Parts:
     def finisher_of(self, ledger: AckLedger, facts: FactPublisher | None) -> Finisher:
         return Finisher(ledger, facts, self.letters, self.journal, self.clock, self.metrics)
 
+    def consumer_of(self, topic: str, role: str, ledger: AckLedger, finisher: Finisher) -> LedgerConsumer:
+        """A consumer apart from Faust's, in a group of its own."""
+        return LedgerConsumer(self.settings.kafka, topic, role, self.settings.slot, ledger, finisher, self.metrics)
+
     async def serve(self, intake: Intake, on_ready: Callable[[], None], *background: Awaitable[None]) -> None:
         """Feed the intake from the topic until told to stop, with ``background`` beside it."""
         app = worker_app(
@@ -157,7 +162,9 @@ async def _serve_embed(
         )
         # Of a ledger of their own: their partitions are not Faust's to commit, and they vouch for nothing.
         ledger = AckLedger()
-        retries = Retries(settings.kafka, settings.slot, step, parts.finisher_of(ledger, None), ledger, parts.clock)
+        finisher = parts.finisher_of(ledger, None)
+        consumer = parts.consumer_of(names.PRODUCT_RETRY, "retries", ledger, finisher)
+        retries = Retries(consumer, step, finisher, ledger, parts.clock)
         room = Room(INFLIGHT_EVENTS_MAX, INFLIGHT_BYTES_MAX)
         await parts.serve(
             Intake(step.first, parts.finisher, room, metrics),
@@ -196,14 +203,13 @@ def _hot_lane(
     parts: _Parts, views: ViewMaker, held: HeldSources, agreements: Agreements | None
 ) -> tuple[Awaitable[None], ...]:
     """The hot lane, which shares the model, the cache and the way out with the other, and waits for nothing else."""
-    settings, metrics, ledger = parts.settings, parts.metrics, AckLedger()
-    kafka, lane, topic = settings.kafka, settings.lane.name, names.PRODUCT_ADDED_HOT
-    facts = FactPublisher(kafka, lane, topic, ledger, Progress(), parts.outbox)
+    settings, ledger, topic = parts.settings, AckLedger(), names.PRODUCT_ADDED_HOT
+    facts = FactPublisher(settings.kafka, settings.lane.name, topic, ledger, Progress(), parts.outbox)
     finisher = parts.finisher_of(ledger, facts)
     room = Room(HOT_INFLIGHT_EVENTS_MAX, HOT_INFLIGHT_BYTES_MAX)
     # Its few events are not in the gauge of what is in flight: that one is of the other lane.
     intake = Intake(_embed_step(parts, views, held, agreements, finisher).first, finisher, room, NullMetrics())
-    return facts.run(), HotLane(kafka, settings.slot, intake, ledger, finisher, metrics).run()
+    return facts.run(), run_hot_lane(parts.consumer_of(topic, "embed-hot", ledger, finisher), intake)
 
 
 def _agreements(parts: _Parts, encoder: Encoder, stack: AsyncExitStack) -> Agreements | None:
