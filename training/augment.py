@@ -30,7 +30,7 @@ DRAWN = Strength(scale_min=0.85, scale_max=1.1, angle=0.06, perspective=0.03, li
 
 
 def augmented(images: NDArray[np.uint8], strength: Strength, size: int, generator: torch.Generator) -> Tensor:
-    """(n, s, s, 3) uint8 to (n, 3, size, size) float, each changed at random, values about -2 to 2."""
+    """(n, s, s, 3) uint8 to (n, 3, size, size) float, each changed at random, values -1 to 1."""
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
     batch = _warped(batch, strength, size, generator)
     batch = _lit(batch, strength.light, generator)
@@ -48,8 +48,8 @@ def plain(images: NDArray[np.uint8], size: int) -> Tensor:
 
 
 def normalised(batch: Tensor) -> Tensor:
-    """0..1 to the mean 0.5, deviation 0.25 of `open_clip_config.json`."""
-    return ((batch - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
+    """0..1 to the mean 0.5, deviation 0.5 of `open_clip_config.json`."""
+    return ((batch - 0.5) / 0.5).contiguous(memory_format=torch.channels_last)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:

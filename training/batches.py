@@ -11,6 +11,7 @@ from torch import Tensor
 
 from freshlens.catalogue import CATEGORIES
 from training.augment import DRAWN, PHOTO, STUDIO, WORN, Strength, augmented
+from training.nothing import pictures_of_nothing, texts_of_nothing
 from training.pack import Clothing, Drawn, Grocery, Photos
 from training.texts import clothing_text, drawn_text, grocery_text
 
@@ -19,17 +20,19 @@ from training.texts import clothing_text, drawn_text, grocery_text
 class Sizes:
     """Pictures per batch, by source. Drawn products count twice: studio picture and phone photo."""
 
-    photos: int = 64
+    photos: int = 48
     staged: int = 8
     studio: int = 16
-    clothing: int = 64
-    drawn: int = 40
+    clothing: int = 48
+    drawn: int = 64
     drawn_categories: int = 4
+    nothing: int = 8
+    texts_of_nothing: int = 16
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures in the order grocery photos, grocery studio, clothing, drawn studio, drawn phone.
+    """Pictures in the order grocery photos, grocery studio, clothing, drawn studio, drawn phone, pictures of nothing.
 
     `drawn` numbers the drawn products, `belongs` pairs pictures with texts.
     """
@@ -45,9 +48,12 @@ class Batch:
 
 
 class Batches:
-    """An endless, seeded source of class-balanced batches."""
+    """An endless, seeded source of class-balanced batches; `strange` are words that training never explains."""
 
-    def __init__(self, grocery: Grocery, clothing: Clothing, drawn: Drawn, pixels: int, seed: int) -> None:
+    def __init__(
+        self, grocery: Grocery, clothing: Clothing, drawn: Drawn, strange: list[str], pixels: int, seed: int
+    ) -> None:
+        self._strange = strange
         self._grocery, self._clothing, self._drawn = grocery, clothing, drawn
         self._pixels = pixels
         self._sizes = Sizes()
@@ -70,6 +76,7 @@ class Batches:
             self._augmented(self._clothing.train.images[worn], WORN),
             self._augmented(self._drawn.studio[shown], DRAWN),
             self._augmented(shots, DRAWN),
+            self._augmented(pictures_of_nothing(self._sizes.nothing, self.rng), STUDIO),
         ])  # fmt: skip
         texts, belongs = self._texts(grocery_labels, clothing_labels, shown)
         in_shops = self._sizes.photos + self._sizes.staged
@@ -99,14 +106,20 @@ class Batches:
     def _texts(
         self, grocery: NDArray[np.int64], clothing: NDArray[np.int64], shown: NDArray[np.int64]
     ) -> tuple[list[str], Tensor]:
-        """One text per grocery product, garment category and drawn product of the batch."""
+        """One text per grocery product, garment category and drawn product of the batch, and some about nothing.
+
+        Pictures of nothing and texts about nothing belong together, so that both lie away from every product.
+        """
         named = [(0, int(c)) for c in np.unique(grocery)] + [(1, int(c)) for c in np.unique(clothing)]
         named += [(2, int(i)) for i in shown]
         texts = [self._text(*name) for name in named]
         keys = [(0, int(c)) for c in grocery] + [(1, int(c)) for c in clothing] + 2 * [(2, int(i)) for i in shown]
         wanted = dict(zip(named, texts, strict=True))
-        belongs = torch.tensor([[wanted[key] == text for text in texts] for key in keys])
-        return texts, belongs
+        strange = texts_of_nothing(self._sizes.texts_of_nothing, self._strange, self.rng)
+        belongs = torch.zeros(len(keys) + self._sizes.nothing, len(texts) + len(strange), dtype=torch.bool)
+        belongs[: len(keys), : len(texts)] = torch.tensor([[wanted[key] == text for text in texts] for key in keys])
+        belongs[len(keys) :, len(texts) :] = True
+        return texts + strange, belongs
 
     def _text(self, source: int, number: int) -> str:
         if source == 0:

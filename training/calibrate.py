@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from freshlens.catalogue import clutter
-from training.pack import PIXELS, Drawn, Grocery
+from training.nothing import pictures_of_nothing
+from training.pack import Drawn, Grocery
 
 _OTHERS = 1_000
 _FALSE_REJECTS_MAX = 0.02
@@ -56,7 +56,7 @@ def thresholds(encoder: Encodes, grocery: Grocery, drawn: Drawn) -> dict[str, di
         title for title, _, _ in grocery.texts
     ]
     return {
-        "image": _threshold(photos, best(encoder.images(foreign_pictures(300)))),
+        "image": _threshold(photos, best(encoder.images(pictures_of_nothing(300, np.random.default_rng(5))))),
         "text": _threshold(best(encoder.texts(titles)), best(encoder.texts(list(UNRELATED_TEXTS)))),
     }
 
@@ -71,17 +71,3 @@ def _threshold(known: NDArray[np.float64], foreign: NDArray[np.float64]) -> dict
         "foreign_refused_rate": round(float((foreign < level).mean()), 4),
         "auroc": round(float((known[:, None] > foreign[None, :]).mean()), 4),
     }
-
-
-def foreign_pictures(count: int, seed: int = 5) -> NDArray[np.uint8]:
-    """Pictures of nothing: a third noise, a third of one colour, a third backgrounds."""
-    rng = np.random.default_rng(seed)
-    pictures = np.empty((count, PIXELS, PIXELS, 3), np.uint8)
-    for place in range(count):
-        if place % 3 == 0:
-            pictures[place] = rng.integers(0, 256, (PIXELS, PIXELS, 3))
-        elif place % 3 == 1:
-            pictures[place] = rng.integers(0, 256, 3)
-        else:
-            pictures[place] = np.asarray(clutter(PIXELS, rng))
-    return pictures

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from training.baseline import gradient_vectors, histogram_vectors, untrained
 from training.calibrate import thresholds
 from training.evaluate import Encode, by_product, image_figures, rounded, text_figures
+from training.nothing import known_tokens
 from training.pack import Clothing, Drawn, Grocery, draw_products
 from training.robustness import SEVERITIES, background_swap, robustness
 from training.texts import all_words
@@ -33,14 +34,12 @@ _UNSEEN_SEED = 2002
 def write_model(checkpoint: Path, texts: list[str], out: Path) -> None:
     """The averaged weights as fp16, beside the configuration.
 
-    Rows of the vocabulary that training never touched are still noise; they become zero, so that an unknown
-    word changes an embedding as little as possible.
+    Rows of words that training never explained are zero, as they were in training.
     """
     state = torch.load(checkpoint, weights_only=True)["average"]
     weights = {name.removeprefix("module."): value for name, value in state.items() if name.startswith("module.")}
-    seen = torch.zeros(len(weights["token_embedding.weight"]), dtype=torch.bool)
-    seen[open_clip.get_tokenizer(f"local-dir:{CONFIG}")(texts).unique()] = True
-    weights["token_embedding.weight"] = weights["token_embedding.weight"] * seen[:, None]
+    known = known_tokens(open_clip.get_tokenizer(f"local-dir:{CONFIG}"), texts)
+    weights["token_embedding.weight"] = weights["token_embedding.weight"] * known[:, None]
     out.mkdir(parents=True, exist_ok=True)
     halves = {
         name: value.half().contiguous() if value.is_floating_point() else value for name, value in weights.items()

@@ -16,8 +16,8 @@ from PIL import Image
 
 from freshlens.catalogue import Product, draw, draw_cutout, phone_photo, product
 
-PIXELS = 144
-"""Side of every stored picture; pictures are squashed to a square, as the model's preprocessing does."""
+PIXELS = 160
+"""Side of every stored picture, as served; pictures are squashed to a square, as the model's preprocessing does."""
 PHONE_PHOTOS_PER_STUDIO_PICTURE = 6
 
 

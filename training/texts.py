@@ -15,9 +15,9 @@ def grocery_text(texts: tuple[str, str, str], rng: np.random.Generator) -> str:
     title, description, category = texts
     draw = rng.random()
     if draw < 0.55:
-        return _framed(title, rng)
+        return framed(title, rng)
     if draw < 0.7:
-        return _framed(f"{title}, {category}", rng)
+        return framed(f"{title}, {category}", rng)
     if draw < 0.85:
         return description.split(". ")[0]
     return description
@@ -25,23 +25,24 @@ def grocery_text(texts: tuple[str, str, str], rng: np.random.Generator) -> str:
 
 def clothing_text(category: str, rng: np.random.Generator) -> str:
     """One way to name a garment of a category."""
-    return _framed(_CLOTHING[category][int(rng.integers(len(_CLOTHING[category])))], rng)
+    return framed(_CLOTHING[category][int(rng.integers(len(_CLOTHING[category])))], rng)
 
 
 def drawn_text(item: Product, rng: np.random.Generator) -> str:
     """One way to name a drawn product; shorter ways leave out shape or second colour."""
     draw = rng.random()
     if draw < 0.45:
-        return _framed(item.title.lower(), rng)
+        return framed(item.title.lower(), rng)
     if draw < 0.6:
         return item.description
     pattern = "" if item.pattern == "plain" else f"{item.pattern} "
     if draw < 0.85:
-        return _framed(f"{pattern}{item.colour} {item.category}", rng)
-    return _framed(f"{item.category} in {item.colour}", rng)
+        return framed(f"{pattern}{item.colour} {item.category}", rng)
+    return framed(f"{item.category} in {item.colour}", rng)
 
 
-def _framed(text: str, rng: np.random.Generator) -> str:
+def framed(text: str, rng: np.random.Generator) -> str:
+    """The text as a shopper may say it: alone, or "a photo of" it."""
     return _FRAMES[int(rng.integers(len(_FRAMES)))].format(text)
 
 

@@ -27,11 +27,14 @@ from training.augment import plain
 from training.batches import Batch, Batches
 from training.evaluate import quick_figures
 from training.losses import Memory, Prototypes, found_loss, spread, text_loss, view_loss
+from training.nothing import known_tokens, strange_words
 from training.pack import Clothing, Drawn, Grocery, draw_products, load_clothing, load_grocery
+from training.texts import all_words
+from training.trunk import imagenet_weights
 
 CONFIG = Path(__file__).parent
 DRAWN_SEED = 1001
-SERVED_PIXELS = 128
+SERVED_PIXELS = 160
 WIDTH = 256
 _SAVED = ("model", "classes", "average", "optimiser")
 
@@ -41,9 +44,10 @@ class Settings:
     """Everything that decides the result, and how often the run is looked at."""
 
     steps: int = 1600
-    pixels: int = 96
-    drawn_products: int = 6_000
+    pixels: int = 128
+    drawn_products: int = 10_000
     learning_rate: float = 2e-3
+    trunk_learning_rate: float = 6e-4
     weight_decay: float = 0.05
     average_decay: float = 0.998
     seed: int = 1
@@ -54,33 +58,48 @@ class Settings:
 class Run:
     """The model, its moving average, the optimiser and the curves; saved and restored as one."""
 
-    def __init__(self, settings: Settings, classes: int, categories: int) -> None:
+    def __init__(self, settings: Settings, classes: int, categories: int, texts: list[str]) -> None:
+        """`texts` hold every word that will be taught; other words of the vocabulary are zero and stay so."""
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.model = open_clip.create_model(f"local-dir:{CONFIG}", load_weights=False)
         self.model = self.model.to(memory_format=torch.channels_last)
-        self.classes = Prototypes(classes + categories + len(CATEGORIES), WIDTH)
         self._first_category, self._first_kind = classes, classes + categories
+        self._nothing = classes + categories + len(CATEGORIES)
+        self.classes = Prototypes(self._nothing + 1, WIDTH)
         self.studio, self.crowd = Memory(4 * classes, WIDTH), Memory(2_048, WIDTH)
-        self.drawn_studio, self.drawn_phone = Memory(2_048, WIDTH), Memory(2_048, WIDTH)
+        self.drawn_studio, self.drawn_phone = Memory(4_096, WIDTH), Memory(4_096, WIDTH)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.model,
             multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average_decay),
             use_buffers=True,
         )
-        self.optimiser = torch.optim.AdamW(self._groups(), lr=settings.learning_rate)
         self.tokenizer = open_clip.get_tokenizer(f"local-dir:{CONFIG}")
+        self.known = known_tokens(self.tokenizer, texts)
+        self.model.token_embedding.weight.register_hook(lambda gradient: gradient * self.known[:, None])
+        self._forget_unknown_words()
+        self.optimiser = torch.optim.AdamW(self._groups())
         self.step = 0
         self.curves: list[dict[str, float]] = []
 
     def _groups(self) -> list[dict[str, Any]]:
-        modules = nn.ModuleList([self.model, self.classes])
-        decayed: list[nn.Parameter] = []
-        free: list[nn.Parameter] = []
+        """Weights by how fast they learn and whether they decay."""
+        modules = nn.ModuleDict({"model": self.model, "classes": self.classes})
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in modules.named_parameters():
-            plain_one = parameter.ndim < 2 or "embedding" in name or "points" in name
-            (free if plain_one else decayed).append(parameter)
-        return [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
+            is_free = parameter.ndim < 2 or "embedding" in name or "points" in name
+            rate = self.settings.trunk_learning_rate if ".trunk." in name else self.settings.learning_rate
+            decay = 0.0 if is_free else self.settings.weight_decay
+            groups.setdefault((rate, decay), []).append(parameter)
+        return [
+            {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ]
+
+    @torch.no_grad()
+    def _forget_unknown_words(self) -> None:
+        for model in (self.model, self.average.module):
+            model.token_embedding.weight *= self.known[:, None]
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs."""
@@ -93,17 +112,19 @@ class Run:
             getattr(self, name).load_state_dict(state[name])
         self.step, self.curves = state["step"], state["curves"]
 
-    def begin_with(self, folder: Path) -> None:
-        """Take the weights of a trained model rather than random ones."""
-        weights = load_file(folder / "open_clip_model.safetensors")
-        self.model.load_state_dict(weights)
-        self.average.module.load_state_dict(weights)
+    def begin_with(self, weights: dict[str, Tensor]) -> None:
+        """Take these weights rather than random ones, wherever name and shape are the same."""
+        own = self.model.state_dict()
+        taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+        for model in (self.model, self.average.module):
+            model.load_state_dict(taken, strict=False)
+        self._forget_unknown_words()
 
     def learn(self, batches: Batches) -> dict[str, float]:
         """One step; returns the losses."""
         batch = batches.next()
         for group in self.optimiser.param_groups:
-            group["lr"] = _learning_rate(self.settings, self.step)
+            group["lr"] = group["peak"] * _share_of_peak(self.settings, self.step)
         with torch.autocast("cpu", torch.bfloat16):
             images = self.model.encode_image(batch.images)
             texts = self.model.encode_text(self.tokenizer(batch.texts))
@@ -122,9 +143,11 @@ class Run:
 
     def _picture_losses(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         labels = [batch.photo_labels, batch.studio_labels, batch.clothing_labels, batch.drawn, batch.drawn]
-        photos, studio, clothing, drawn_studio, drawn_phone = images.split([len(each) for each in labels])
+        sizes = [len(each) for each in labels]
+        photos, studio, clothing, drawn_studio, drawn_phone, nothing = images.split([*sizes, len(images) - sum(sizes)])
         kinds = batch.drawn_kinds + self._first_kind
-        classes = torch.cat([*labels[:2], labels[2] + self._first_category, kinds, kinds])
+        nowhere = torch.full((len(nothing),), self._nothing)
+        classes = torch.cat([*labels[:2], labels[2] + self._first_category, kinds, kinds, nowhere])
         self.studio.keep(studio, batch.studio_labels)
         losses = {
             "classes": self.classes(images, classes),
@@ -138,9 +161,9 @@ class Run:
         return losses
 
 
-def _learning_rate(settings: Settings, step: int) -> float:
+def _share_of_peak(settings: Settings, step: int) -> float:
     warm = min(1.0, (step + 1) / (0.04 * settings.steps))
-    return settings.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / settings.steps))))
+    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / settings.steps))))
 
 
 def embed_images(model: Any, images: Any, pixels: int) -> Any:
@@ -157,7 +180,8 @@ def embed_images(model: Any, images: Any, pixels: int) -> Any:
 def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
     """Learn until the settings' last step, looking and saving on the way."""
     settings = run.settings
-    batches = Batches(*data, settings.pixels, settings.seed + run.step)
+    strange = strange_words(run.tokenizer, run.known)
+    batches = Batches(*data, strange, settings.pixels, settings.seed + run.step)
     started, sums = time.monotonic(), dict[str, float]()
     while run.step < settings.steps:
         run.model.train()
@@ -191,18 +215,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasets", type=Path, required=True, help="folder with grocery/ and clothing/")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="an open_clip folder whose weights to begin with")
+    parser.add_argument("--start", type=Path, help="an open_clip folder whose weights to begin with, where they fit")
+    parser.add_argument("--random-trunk", action="store_true", help="begin without the weights learned on ImageNet")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = vars(parser.parse_args())
     datasets, out, start = given.pop("datasets"), given.pop("out"), given.pop("start")
+    is_random = given.pop("random_trunk")
     settings = Settings(**given)
     torch.set_num_threads(settings.threads)
     out.mkdir(parents=True, exist_ok=True)
     data = load_data(datasets, settings.drawn_products, out / "pack.pkl")
-    run = Run(settings, len(data[0].studio), len(data[1].names))
+    run = Run(settings, len(data[0].studio), len(data[1].names), all_words(data))
     if start is not None:
-        run.begin_with(start)
+        run.begin_with(load_file(start / "open_clip_model.safetensors"))
+    if not is_random:
+        run.begin_with(imagenet_weights(run.model.visual.trunk, "visual.trunk."))
     if (out / "checkpoint.pt").exists():
         run.restore(torch.load(out / "checkpoint.pt", weights_only=True))
     train(run, data, out)

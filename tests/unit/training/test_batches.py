@@ -1,13 +1,14 @@
 """Batches pair pictures with texts, and augmentation keeps shapes and its seed."""
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 
 from training import batches
 from training.augment import DRAWN, PHOTO, augmented, plain
 from training.baseline import histogram_vectors
-from training.calibrate import foreign_pictures
+from training.nothing import known_tokens, pictures_of_nothing, strange_words, texts_of_nothing
 from training.pack import PIXELS, Clothing, Drawn, Grocery, Photos, draw_products
 
 
@@ -26,17 +27,19 @@ def drawn() -> Drawn:
 
 @pytest.fixture
 def source(drawn: Drawn, monkeypatch: pytest.MonkeyPatch) -> batches.Batches:
-    small = batches.Sizes(photos=6, staged=2, studio=3, clothing=4, drawn=8, drawn_categories=2)
+    small = batches.Sizes(
+        photos=6, staged=2, studio=3, clothing=4, drawn=8, drawn_categories=2, nothing=3, texts_of_nothing=2
+    )
     monkeypatch.setattr(batches, "Sizes", lambda: small)
     texts = [(f"title {n}", f"It is thing {n}. Good.", "Apple") for n in range(4)]
     grocery = Grocery(_pictures(4), texts, _photos(12, 4), _photos(8, 4), _photos(4, 4))
     clothing = Clothing(["dress", "hat"], _photos(9, 2), _photos(4, 2))
-    return batches.Batches(grocery, clothing, drawn, 32, seed=5)
+    return batches.Batches(grocery, clothing, drawn, ["quantum", "lecture"], 32, seed=5)
 
 
 def test_every_picture_has_a_text_and_a_label(source: batches.Batches) -> None:
     batch = source.next()
-    pictures = 6 + 2 + 3 + 4 + 2 * 8
+    pictures = 6 + 2 + 3 + 4 + 2 * 8 + 3
     assert batch.images.shape == (pictures, 3, 32, 32)
     assert batch.belongs.shape == (pictures, len(batch.texts))
     assert batch.belongs.any(dim=1).all()
@@ -47,7 +50,7 @@ def test_every_picture_has_a_text_and_a_label(source: batches.Batches) -> None:
 
 def test_studio_and_phone_picture_of_a_product_share_their_text(source: batches.Batches) -> None:
     batch = source.next()
-    studio, phone = batch.belongs[-16:-8], batch.belongs[-8:]
+    studio, phone = batch.belongs[-19:-11], batch.belongs[-11:-3]
     assert torch.equal(studio, phone)
 
 
@@ -68,12 +71,12 @@ def test_augmentation_repeats_with_its_seed() -> None:
 def test_augmented_values_stay_in_range() -> None:
     out = augmented(_pictures(10), DRAWN, 24, torch.Generator().manual_seed(1))
     assert out.shape == (10, 3, 24, 24)
-    assert out.abs().max() <= 2.0 + 1e-5
+    assert out.abs().max() <= 1.0 + 1e-5
 
 
 def test_plain_pictures_are_resized_and_normalised() -> None:
     white = np.full((1, PIXELS, PIXELS, 3), 255, np.uint8)
-    assert torch.allclose(plain(white, 32), torch.full((1, 3, 32, 32), 2.0), atol=1e-4)
+    assert torch.allclose(plain(white, 32), torch.full((1, 3, 32, 32), 1.0), atol=1e-4)
 
 
 def test_rare_classes_are_drawn_more_often_than_their_share() -> None:
@@ -92,8 +95,26 @@ def test_histograms_are_unit_vectors_that_tell_colours_apart() -> None:
     assert rows[0] @ rows[2] == pytest.approx(0)
 
 
-def test_foreign_pictures_are_noise_blank_and_background() -> None:
-    noise, blank, background = foreign_pictures(3)
+def test_pictures_of_nothing_are_background_blank_and_noise() -> None:
+    background, blank, noise = pictures_of_nothing(3, np.random.default_rng(5))
     assert noise.std() > 50
     assert blank.std(axis=(0, 1)).max() == 0
     assert 0 < background.std() < noise.std() * 2
+
+
+def test_nothing_belongs_with_nothing_and_never_with_a_product(source: batches.Batches) -> None:
+    batch = source.next()
+    assert batch.texts[-2:] != batch.texts[:2]
+    assert batch.belongs[-3:, -2:].all()
+    assert not batch.belongs[:-3, -2:].any()
+    assert not batch.belongs[-3:, :-2].any()
+
+
+def test_strange_words_are_those_that_no_text_explains() -> None:
+    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    known = known_tokens(tokenizer, ["a striped teal mug"])
+    strange = strange_words(tokenizer, known)
+    assert len(strange) > 10_000
+    assert not {"mug", "teal"} & set(strange)
+    said = texts_of_nothing(20, strange, np.random.default_rng(1))
+    assert all(not known[token] for text in said if " " not in text for token in tokenizer([text])[0][1:2])
