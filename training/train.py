@@ -43,14 +43,14 @@ _SAVED = ("model", "classes", "average", "optimiser")
 class Settings:
     """Everything that decides the result, and how often the run is looked at."""
 
-    steps: int = 1600
+    steps: int = 1100
     pixels: int = 128
     drawn_products: int = 10_000
     learning_rate: float = 2e-3
     trunk_learning_rate: float = 6e-4
     frozen_stages: int = 3
     weight_decay: float = 0.05
-    average_decay: float = 0.998
+    average_decay: float = 0.995
     seed: int = 1
     threads: int = 1
     look_every_steps: int = 100
