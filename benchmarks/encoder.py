@@ -1,17 +1,20 @@
-"""What makes the bundled model quicker on a processor, and does it say the same?
+"""What makes a model quicker on a processor, and does it say the same?
 
-Each variant encodes the same drawn products in batches of 16 on one thread; the time is the processor time of that
-thread per picture, so that a busy machine tells the same story, and the median over rounds in turn. Parity is the
-least cosine to the model as open_clip loads it. *First* is what the first call costs by the clock, compiling included.
+For the bundled model and for an untrained EfficientNet-Lite0: every execution at batch 1 and batch 32, on one thread
+and on two, rounds in turn, medians. On one thread the time is the processor time
+of that thread, so that a busy machine tells the same story; on two it is the clock's. Parity is the least cosine to the model as open_clip loads it, of photos where
+`FRESHLENS_DATASETS` names some, else of drawn products. *First* is what building and the first call cost by the clock.
 
-    python -m benchmarks.encoder [--pictures 64] [--rounds 9] [--compile 1]
+    python -m benchmarks.encoder [--models bundled,efficientnet_lite0@160] [--rounds 9] [--compile 1]
 """
 
 import argparse
 import copy
+import os
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,112 +24,206 @@ import torch
 
 from benchmarks.freshness import picture
 from benchmarks.report import save
-from processors import bundled
+from processors.encoders.encoder import PictureForm
+from processors.encoders.onnx_images import OnnxImages, exported
 from processors.encoders.open_clip_encoder import BUNDLED, OpenClipEncoder, load_encoder
 from processors.encoders.precision import fold_norms
 from processors.pictures.decode import decode
 
 Run = Callable[[torch.Tensor], torch.Tensor]
-BATCH = 16
+BATCHES = (1, 32)
+PICTURES = 96
+JUDGED = 32
+"""The first pictures are encoded and compared; int8 is calibrated on the others."""
+FLOAT_CONVOLUTIONS = 4
 LAST = torch.channels_last
 
 
-def variants(model: Any, given: torch.Tensor, *, compiled: bool) -> dict[str, Run]:
-    """By name, each from (n, 3, side, side) float32 to vectors of any length."""
-    last = copy.deepcopy(model).to(memory_format=LAST)
+def loaded(name: str) -> Any:
+    """``bundled``, or NETWORK@SIDE of timm with random weights and norms that have seen pictures."""
+    if name == BUNDLED:
+        from processors import bundled
+
+        model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{Path(bundled.__file__).parent}")
+        return model.eval()
+    network, _, side = name.partition("@")
+    torch.manual_seed(0)
+    vision = {"timm_model_name": network, "timm_pool": "avg", "timm_proj": "linear", "image_size": int(side)}
+    text = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2}
+    model = open_clip.CLIP(256, vision, text).train()
+    model.visual.preprocess_cfg = {"size": (int(side), int(side)), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    for norm in (each for each in model.modules() if isinstance(each, torch.nn.BatchNorm2d)):
+        norm.momentum = None  # the plain mean of what it sees
+    with torch.no_grad():
+        model.encode_image(torch.from_numpy(_photos(int(side), 32)).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    return model.eval()
+
+
+def given_to(model: Any) -> torch.Tensor:
+    """(pictures, 3, side, side) float32, as the model wants them."""
+    form = open_clip.get_model_preprocess_cfg(model)
+    side = form["size"] if isinstance(form["size"], int) else form["size"][0]
+    pixels = torch.from_numpy(_photos(side, PICTURES)).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(form[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    return ((pixels - mean) / std).contiguous()
+
+
+def _photos(side: int, count: int) -> Any:
+    form = PictureForm(side, "squash")
+    return np.stack([decode(raw, form).pixels for raw in _sources(count)])
+
+
+def _sources(count: int) -> list[bytes]:
+    if folder := os.environ.get("FRESHLENS_DATASETS"):
+        paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if len(paths) >= count:
+            return [path.read_bytes() for path in paths[:: len(paths) // count][:count]]
+    return [picture(number) for number in range(count)]
+
+
+def executions(model: Any, given: torch.Tensor, threads: int, *, compiled: bool) -> Iterator[tuple[str, Run]]:
+    """By name, each from (n, 3, side, side) float32 to vectors of any length; raises what building one raises."""
     folded = copy.deepcopy(model)
     fold_norms(folded)
     both = copy.deepcopy(folded).to(memory_format=LAST)
-    half = copy.deepcopy(model).to(torch.bfloat16)
-    all_three = copy.deepcopy(both).to(torch.bfloat16)
-    made: dict[str, Run] = {
-        "as open_clip loads it": model.encode_image,
-        "channels last": lambda x: last.encode_image(x.to(memory_format=LAST)),
-        "norms folded": folded.encode_image,
-        "folded, channels last": lambda x: both.encode_image(x.to(memory_format=LAST)),
-        "bfloat16": lambda x: half.encode_image(x.to(torch.bfloat16)),
-        "folded, channels last, bfloat16": lambda x: all_three.encode_image(
-            x.to(torch.bfloat16).to(memory_format=LAST)
-        ),
-        "int8 (static, FX)": _int8(folded, given),
-        "folded, channels last, bfloat16; 9 padded to 16": lambda x: all_three.encode_image(
-            torch.cat([x[:9], torch.zeros_like(x[:7])]).to(torch.bfloat16).to(memory_format=LAST)
-        )[:9],
-        "folded, channels last, bfloat16; 9 as they are": lambda x: all_three.encode_image(
-            x[:9].to(torch.bfloat16).to(memory_format=LAST)
-        ),
-    }
+    half = copy.deepcopy(both).to(torch.bfloat16)
+    side, rest = given.shape[-1], given[JUDGED:]
+    yield "as open_clip loads it", model.encode_image
+    yield "norms folded", folded.encode_image
+    yield "folded, channels last", lambda x: both.encode_image(x.to(memory_format=LAST))
+    yield "folded, channels last, bfloat16", lambda x: half.encode_image(x.to(torch.bfloat16).to(memory_format=LAST))
+    yield from _lazily("int8 in torch (static, FX)", lambda: _int8_in_torch(folded, rest))
+    yield from _lazily("float32 in ONNX Runtime", lambda: OnnxImages(exported(folded, side), threads))
+    for name, skipped in (("int8 in ONNX Runtime", 0), ("the same, first layers float32", FLOAT_CONVOLUTIONS)):
+        yield from _lazily(
+            name, lambda skipped=skipped: OnnxImages(_int8(exported(folded, side), rest, skipped), threads)
+        )
     if compiled:
-        made["torch.compile"] = torch.compile(copy.deepcopy(both).visual)
-        small = torch.compile(copy.deepcopy(all_three).visual, options={"freezing": True})
-        made["torch.compile with freezing, bfloat16"] = lambda x: small(x.to(torch.bfloat16).to(memory_format=LAST))
-    return made
+        yield from _lazily("torch.compile with freezing", lambda: _compiled(both))
 
 
-def _int8(model: Any, given: torch.Tensor) -> Run:
-    """Static quantisation of the picture tower, calibrated on the pictures themselves: the kindest case for it."""
+def _lazily(name: str, build: Callable[[], Run]) -> Iterator[tuple[str, Run]]:
+    made: list[Run] = []
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        if not made:
+            made.append(build())
+        return made[0](batch)
+
+    yield name, run
+
+
+def _compiled(model: Any) -> Run:
+    run = torch.compile(copy.deepcopy(model).visual, options={"freezing": True})
+    return lambda x: run(x.to(memory_format=LAST))
+
+
+def _int8_in_torch(model: Any, rest: torch.Tensor) -> Run:
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
     torch.backends.quantized.engine = "x86"
-    prepared = prepare_fx(copy.deepcopy(model).visual, get_default_qconfig_mapping("x86"), (given[:BATCH],))
+    prepared = prepare_fx(copy.deepcopy(model).visual, get_default_qconfig_mapping("x86"), (rest[:8],))
     with torch.no_grad():
-        prepared(given)
+        prepared(rest)
     return convert_fx(prepared)
 
 
-def measure(count: int, rounds: int, *, compiled: bool) -> dict[str, Any]:
-    """Time and parity of every variant; one that cannot run here says why."""
-    torch.set_num_threads(1)
-    encoder = load_encoder(BUNDLED, threads=1)
-    assert isinstance(encoder, OpenClipEncoder)
-    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{Path(bundled.__file__).parent}")
-    pixels = np.stack([decode(picture(number), encoder.form).pixels for number in range(count)])
-    given = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
-    given = given.contiguous()
-    made: dict[str, Any] = {}
-    runs: dict[str, Run] = {}
-    for name, run in variants(model.eval(), given, compiled=compiled).items():
+def _int8(graph: bytes, rest: torch.Tensor, skipped: int) -> bytes:
+    """Static quantisation, weights by channel; ``skipped``: convolutions at the beginning that stay float32."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._batches = iter(rest.split(8))
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {"pixels": batch.numpy()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, ready, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "int8"))
+        plain.write_bytes(graph)
+        quant_pre_process(plain, ready, skip_symbolic_shape=True)
+        convolutions = [node.name for node in onnx.load(ready).graph.node if node.op_type == "Conv"]
+        quantize_static(
+            ready, made, Reader(), per_channel=True, nodes_to_exclude=convolutions[:skipped],
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+        return made.read_bytes()
+
+
+def measure(name: str, rounds: int, *, compiled: bool) -> dict[str, Any]:
+    """Time and parity of every execution; one that cannot run here says why."""
+    model = loaded(name)
+    given = given_to(model)
+    with torch.inference_mode():
+        truth = torch.nn.functional.normalize(model.encode_image(given[:JUDGED]))
+    made: dict[str, dict[str, Any]] = {}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        runs = _begun(executions(model, given, threads, compiled=compiled and threads == 1), given, truth, made)
+        for run_name, figures in _timed(runs, given, rounds, threads).items():
+            made[run_name][f"threads_{threads}"] = figures
+    size = sum(weights.numel() for weights in model.visual.parameters())
+    return {"side": given.shape[-1], "image_tower_parameters": size, "executions": made}
+
+
+def _begun(
+    runs: Iterator[tuple[str, Run]], given: torch.Tensor, truth: torch.Tensor, made: dict[str, dict[str, Any]]
+) -> dict[str, Run]:
+    works: dict[str, Run] = {}
+    for name, run in runs:
         began = time.perf_counter()
         try:
-            with torch.no_grad():
-                run(given[:BATCH])
-        except Exception as error:  # a variant that needs what this machine has not
+            with torch.inference_mode():
+                said = torch.nn.functional.normalize(run(given[:JUDGED]).float())
+        except Exception as error:  # an execution that needs what this machine has not
             made[name] = {"failed": f"{type(error).__name__}: {str(error)[:80]}"}
             continue
-        made[name] = {"first_s": round(time.perf_counter() - began, 2)}
-        runs[name] = run
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+        works[name] = run
+        known = made.setdefault(name, {"first_s": round(time.perf_counter() - began, 2)})
+        known["least_cosine"] = round(float((said * truth).sum(dim=1).min()), 5)
+    return works
+
+
+def _timed(runs: dict[str, Run], given: torch.Tensor, rounds: int, threads: int) -> dict[str, dict[str, float]]:
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    seconds: dict[tuple[str, int], list[float]] = {(name, batch): [] for name in runs for batch in BATCHES}
     with torch.inference_mode():
-        truth = torch.nn.functional.normalize(model.encode_image(given).float())
-        for _ in range(rounds):
-            for name, run in runs.items():
-                seconds[name].append(_seconds(run, given))
-        for name, run in runs.items():
-            said = torch.nn.functional.normalize(run(given[:BATCH]).float())
-            made[name]["least_cosine"] = round(float((said * truth[: len(said)]).sum(dim=1).min()), 5)
-            made[name]["ms_per_picture"] = round(statistics.median(seconds[name]) * 1000, 3)
-    return {"batch": BATCH, "pictures": count, "rounds": rounds, "default": encoder.precision, "variants": made}
-
-
-def _seconds(run: Run, given: torch.Tensor) -> float:
-    began, count = time.thread_time(), 0
-    for start in range(0, len(given) - BATCH + 1, BATCH):
-        count += len(run(given[start : start + BATCH]))
-    return (time.thread_time() - began) / count
+        for turn in range(rounds + 1):
+            for (name, batch), seen in seconds.items():
+                starts = range(0, JUDGED, batch) if batch > 1 else range(turn % 4, JUDGED, 4)
+                began = clock()
+                for start in starts:
+                    runs[name](given[start : start + batch])
+                if turn:  # the first round warms up
+                    seen.append((clock() - began) / len(starts))
+    return {
+        name: {
+            "batch_1_ms": round(statistics.median(seconds[name, 1]) * 1000, 3),
+            "batch_32_per_s": round(32 / statistics.median(seconds[name, 32]), 1),
+        }
+        for name in runs
+    }
 
 
 def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser()
-    for name, default in (("pictures", 64), ("rounds", 9), ("compile", 1)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--models", default=f"{BUNDLED},efficientnet_lite0@160", help="with commas between")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--compile", type=int, default=1)
     given = parser.parse_args()
-    figures = measure(given.pictures, given.rounds, compiled=bool(given.compile))
+    encoder = load_encoder(BUNDLED, threads=1)
+    assert isinstance(encoder, OpenClipEncoder)
+    models = {name: measure(name, given.rounds, compiled=bool(given.compile)) for name in given.models.split(",")}
     save(
         "encoder",
-        "The bundled model on one thread of a processor: what makes it quicker, and does it say the same?",
-        figures,
+        "A small model on a processor: what makes it quicker, and does it say the same?",
+        {"default": encoder.precision, "batch": BATCHES[1], "rounds": given.rounds, "models": models},
     )
 
 

@@ -240,11 +240,22 @@ def freshness(figures: dict[str, Any]) -> str:
 
 
 def encoder(figures: dict[str, Any]) -> str:
-    rows = [
-        (name, of.get("failed", of.get("ms_per_picture")), f"{of.get('least_cosine', 0):.5f}", of.get("first_s"))
-        for name, of in figures["variants"].items()
-    ]
-    return grid(("variant", "ms per picture", "least cosine", "first call, s"), rows)
+    titles = ("execution", "1 thread: batch 1, ms", "batch 32, per s", "2 threads: batch 1, ms", "batch 32, per s")
+    made = [f"The bundled model runs at {figures['default']}."]
+    for name, model in figures["models"].items():
+        millions = model["image_tower_parameters"] / 1e6
+        made.append(f"**{name}**, {model['side']} pixels, {millions:.1f} M parameters in the image tower")
+        rows = [(title, *_execution(of)) for title, of in model["executions"].items()]
+        made.append(grid((*titles, "least cosine", "first call, s"), rows).strip())
+    return "\n\n".join(made) + "\n"
+
+
+def _execution(of: dict[str, Any]) -> tuple[Any, ...]:
+    if "failed" in of:
+        return (of["failed"], "", "", "", "", "")
+    threads = [of.get(f"threads_{count}", {}) for count in (1, 2)]
+    times = [each.get(name, "") for each in threads for name in ("batch_1_ms", "batch_32_per_s")]
+    return (*times, f"{of['least_cosine']:.5f}", of["first_s"])
 
 
 def ingest(figures: dict[str, Any]) -> str:

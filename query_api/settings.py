@@ -119,6 +119,8 @@ class EncoderServiceSettings:
     """What the encoder process needs to know; build it with :meth:`from_env`."""
 
     encoder: str = BUNDLED_ENCODER
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     host: str = "127.0.0.1"
     port: int = 8090
     batch_max: int = 16
@@ -134,8 +136,8 @@ class EncoderServiceSettings:
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "EncoderServiceSettings":
-        """Read FRESHLENS_ENCODER, FRESHLENS_ENCODER_HOST, _PORT, _BATCH_MAX, _DECODERS, _CACHE_MAX, FRESHLENS_STORE,
-        and what the gate needs.
+        """Read FRESHLENS_ENCODER, FRESHLENS_ENCODER_DEVICE, _HOST, _PORT, _BATCH_MAX, _DECODERS, _CACHE_MAX,
+        FRESHLENS_STORE, and what the gate needs.
 
         Raises:
             SettingsError: listing everything that is wrong.
@@ -143,6 +145,7 @@ class EncoderServiceSettings:
         env = Environment(environ)
         settings = EncoderServiceSettings(
             encoder=env.text("FRESHLENS_ENCODER", BUNDLED_ENCODER),
+            device=env.text("FRESHLENS_ENCODER_DEVICE", "auto"),
             host=env.text("FRESHLENS_ENCODER_HOST", "127.0.0.1").strip("[]"),
             port=env.integer("FRESHLENS_ENCODER_PORT", 8090, 0, 65_535),
             batch_max=env.integer("FRESHLENS_ENCODER_BATCH_MAX", 16, 1, 1_024),

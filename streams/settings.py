@@ -31,6 +31,7 @@ class StreamsSettings:
         agreement: whether pictures are compared with their product's text.
         video_frames_max: key frames that become views of a product, of each video.
         video_s_max: longer videos are refused, in seconds.
+        encoder_device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         encoder_threads: of the model; 0: by its size and the cores there are.
         decoders: processes that decode; 0: by the cores there are.
         cache_bytes_max: of the embedding cache's files.
@@ -50,6 +51,7 @@ class StreamsSettings:
     agreement: bool = False
     video_frames_max: int = 4
     video_s_max: int = 600
+    encoder_device: str = "auto"
     encoder_threads: int = 0
     decoders: int = 0
     cache_bytes_max: int = CACHE_BYTES_MAX
@@ -77,6 +79,7 @@ class StreamsSettings:
             agreement=env.text("FRESHLENS_AGREEMENT") == "1",
             video_frames_max=env.integer("FRESHLENS_VIDEO_FRAMES_MAX", 4, 1, 16),
             video_s_max=env.integer("FRESHLENS_VIDEO_S_MAX", 600, 1, 7_200),
+            encoder_device=env.text("FRESHLENS_ENCODER_DEVICE", "auto"),
             encoder_threads=env.integer("FRESHLENS_ENCODER_THREADS", 0, 0, 1024),
             decoders=env.integer("FRESHLENS_DECODERS", 0, 0, 1024),
             cache_bytes_max=env.integer("FRESHLENS_CACHE_BYTES_MAX", CACHE_BYTES_MAX, 1_000_000, 2**50),

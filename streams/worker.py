@@ -298,7 +298,7 @@ def _load_encoder(settings: StreamsSettings) -> Encoder:
         raise SpaceChanged(
             f"FRESHLENS_ENCODER={settings.encoder} is of space {space}, this lane is of {settings.lane.space}"
         )
-    encoder = load_encoder(settings.encoder, threads=settings.encoder_threads)
+    encoder = load_encoder(settings.encoder, threads=settings.encoder_threads, device=settings.encoder_device)
     if not is_vectors_only(settings.encoder):
         size = encoder.form.size
         encoder.encode_images(np.zeros((4, size, size, 3), dtype=np.uint8))

@@ -1,4 +1,4 @@
-"""What a trained encoder must beat: colours alone, edges alone, and its own architecture untrained."""
+"""What a trained encoder must beat: colours alone, edges alone, its own architecture untrained, and ImageNet alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from training.evaluate import Encode
 from training.train import SERVED_PIXELS, embed_images
+from training.trunk import imagenet_weights
 
 _BINS = (12, 4, 4)
 _HOG_PIXELS, _HOG_CELLS, _HOG_BINS = 64, 8, 9
@@ -52,4 +53,12 @@ def untrained(config: Path) -> Encode:
     """The architecture of an open_clip folder with random weights."""
     torch.manual_seed(0)
     model = open_clip.create_model(f"local-dir:{config}", load_weights=False)
+    return partial(embed_images, model, pixels=SERVED_PIXELS)
+
+
+def imagenet_alone(config: Path) -> Encode:
+    """The features that the image tower began with, before anything was learned here."""
+    model = open_clip.create_model(f"local-dir:{config}", load_weights=False)
+    model.load_state_dict(imagenet_weights(model.visual.trunk, "visual.trunk."), strict=False)
+    model.visual.head = torch.nn.Identity()
     return partial(embed_images, model, pixels=SERVED_PIXELS)

@@ -29,6 +29,11 @@ class Sizes:
     nothing: int = 8
     texts_of_nothing: int = 16
 
+    @property
+    def pictures(self) -> int:
+        """Of a whole batch."""
+        return self.photos + self.staged + self.studio + self.clothing + 2 * self.drawn + self.nothing
+
 
 @dataclass(frozen=True)
 class Batch:

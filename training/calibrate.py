@@ -1,23 +1,22 @@
 """No-match thresholds: below which cosine the best answer to an image or a text is no answer.
 
-A threshold is the lowest cosine that turns down at least 95 % of queries for things that the catalogue does
-not have, but never so high that more than 2 % of good queries are turned down: an encoder that cannot tell
-foreign things apart gets a threshold that hardly ever speaks.
+The rule is that of `freshlens calibrate`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from training.nothing import pictures_of_nothing
+from freshlens.calibration import auroc, threshold
+from training.foreign import NOTHINGS, Scores, best
 from training.pack import Drawn, Grocery
 
+Pair: TypeAlias = tuple[Scores, Scores]
+Level: TypeAlias = dict[str, float]
 _OTHERS = 1_000
-_FALSE_REJECTS_MAX = 0.02
-_REFUSED_WANTED = 0.95
 
 UNRELATED_TEXTS = (
     "quarterly tax report", "how to repair a bicycle chain", "weather tomorrow in Lisbon", "asdf qwer zxcv",
@@ -37,37 +36,30 @@ class Encodes(Protocol):
         """Texts to unit vectors."""
 
 
-def thresholds(encoder: Encodes, grocery: Grocery, drawn: Drawn) -> dict[str, dict[str, float]]:
+def thresholds(encoder: Encodes, grocery: Grocery, drawn: Drawn, pictures: Mapping[str, Pair]) -> dict[str, Level]:
     """Per modality: cosine, share of good queries turned down, share of foreign ones turned down, AUROC.
 
-    The catalogue is about 2,000 drawn products and the 81 groceries. Foreign pictures are noise, blank ones and
-    backgrounds without a product; foreign texts name what no shop here sells.
+    Args:
+        pictures: of known and of foreign pictures the best cosines, by kind (`training.foreign.scored`). Those
+            without any product decide; a photo of another product of the same sort is for a catalogue to judge.
     """
+    known = np.concatenate([pictures[kind][0] for kind in NOTHINGS])
+    foreign = np.concatenate([pictures[kind][1] for kind in NOTHINGS])
     others = np.arange(min(_OTHERS, len(drawn.products)))
     listed = np.union1d(others, drawn.photographed)
     catalogue = np.concatenate([encoder.images(drawn.studio[listed]), encoder.images(grocery.studio)])
-
-    def best(vectors: Any) -> NDArray[np.float64]:
-        nearest: NDArray[np.float64] = (vectors @ catalogue.T).max(axis=1).astype(np.float64)
-        return nearest
-
-    photos = np.concatenate([best(encoder.images(drawn.phone[:, 0])), best(encoder.images(grocery.val.images))])
     titles = [drawn.products[number].title for number in drawn.photographed[:500]] + [
         title for title, _, _ in grocery.texts
     ]
-    return {
-        "image": _threshold(photos, best(encoder.images(pictures_of_nothing(300, np.random.default_rng(5))))),
-        "text": _threshold(best(encoder.texts(titles)), best(encoder.texts(list(UNRELATED_TEXTS)))),
-    }
+    asked, unrelated = encoder.texts(titles), encoder.texts(list(UNRELATED_TEXTS))
+    return {"image": _level(known, foreign), "text": _level(best(asked, catalogue), best(unrelated, catalogue))}
 
 
-def _threshold(known: NDArray[np.float64], foreign: NDArray[np.float64]) -> dict[str, float]:
-    wanted = float(np.quantile(foreign, _REFUSED_WANTED))
-    allowed = float(np.quantile(known, _FALSE_REJECTS_MAX))
-    level = min(wanted, allowed)
+def _level(known: Scores, foreign: Scores) -> Level:
+    at = threshold(known, foreign)
     return {
-        "cosine_min": round(level, 4),
-        "false_reject_rate": round(float((known < level).mean()), 4),
-        "foreign_refused_rate": round(float((foreign < level).mean()), 4),
-        "auroc": round(float((known[:, None] > foreign[None, :]).mean()), 4),
+        "cosine_min": round(at, 4),
+        "false_reject_rate": round(float((known < at).mean()), 4),
+        "foreign_refused_rate": round(float((foreign < at).mean()), 4),
+        "auroc": round(auroc(known, foreign), 4),
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from training.batches import Sizes
+
 _BASELINES = {"hsv_histogram": "colours", "hog": "edges", "untrained": "untrained", "imagenet": "ImageNet alone"}
 _ROWS = (
     ("grocery_recall_1", "grocery phone photo → studio picture, among 81: recall@1", 0.60),
@@ -53,8 +55,8 @@ slightly favourable.
 
 ## Recipe
 
-{steps:,} steps of {pictures} pictures at {train_pixels} px, AdamW, moving average of the weights; the stem and the first
-{frozen} stages stay as they began. One loss each for: a learned point for every grocery product, garment category and
+{steps:,} steps of {pictures} pictures at {train_pixels} px, AdamW, moving average of the weights; the stem and the
+first {frozen} stages stay as they began. One loss each for: a learned point for every grocery product, garment category and
 drawn kind, and one for pictures without a product; a photo's studio picture first, among all studio pictures and the
 garments seen last; studio and phone picture of a drawn product, among 4,096 remembered ones; pictures and texts.
 Pictures of nothing belong with words that mean nothing here, so that both lie away from every product. The run, its
@@ -106,17 +108,20 @@ the same command gives similar, not identical, weights.
 
 
 def written(
-    figures: dict[str, Any], run: dict[str, Any], config: dict[str, Any], *, parameters: int, size_bytes: int, batch: int
+    figures: dict[str, Any], run: dict[str, Any], config: dict[str, Any], *, parameters: int, size_bytes: int
 ) -> str:
     """The card.
 
     Args:
-        figures: as `figures.json`. run: as `run.json`. config: as `open_clip_config.json`.
-        batch: pictures in one training batch.
+        figures: as `figures.json`.
+        run: as `run.json`.
+        config: as `open_clip_config.json`.
     """
     settings, model = run["settings"], config["model_cfg"]
     worst = [f"{name} {value:.2f}" for name, value in list(figures["by_product"].items())[:_WORST_SHOWN]]
-    faults = [f"{name} {curve['recall_1'][-1]:.2f}" for name, curve in figures["robustness"].items() if name != "severities"]
+    faults = [
+        f"{name} {curve['recall_1'][-1]:.2f}" for name, curve in figures["robustness"].items() if name != "severities"
+    ]
     return _CARD.format(
         trunk=model["vision_cfg"]["timm_model_name"],
         pixels=model["vision_cfg"]["image_size"],
@@ -127,7 +132,7 @@ def written(
         megabytes=size_bytes / 1e6,
         drawn=settings["drawn_products"],
         steps=run["curves"][-1]["step"],
-        pictures=batch,
+        pictures=Sizes().pictures,
         train_pixels=settings["pixels"],
         frozen=settings["frozen_stages"],
         figures=_figures(figures),
@@ -157,7 +162,9 @@ def _levels(what: str, levels: dict[str, Any]) -> str:
     lines = [_row(head), _row(["---"] * len(head))]
     for name, level in levels.items():
         rates = (level["false_reject_rate"], level["foreign_refused_rate"])
-        lines.append(_row([name, f"{level['cosine_min']:.3f}", *(f"{rate:.1%}" for rate in rates), f"{level['auroc']:.2f}"]))
+        lines.append(
+            _row([name, f"{level['cosine_min']:.3f}", *(f"{rate:.1%}" for rate in rates), f"{level['auroc']:.2f}"])
+        )
     return "\n".join(lines)
 
 

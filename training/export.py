@@ -1,7 +1,7 @@
 """Make the bundled encoder's files: `python -m training.export --datasets DIR --run DIR --out processors/bundled`.
 
 Writes an open_clip folder (`open_clip_config.json`, `open_clip_model.safetensors` in fp16), the no-match
-thresholds and the figures; `MODEL_CARD.md` quotes `figures.json`.
+thresholds, the figures and `MODEL_CARD.md`, which quotes them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as fn
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from training.baseline import gradient_vectors, histogram_vectors, untrained
+from training import card
+from training.baseline import gradient_vectors, histogram_vectors, imagenet_alone, untrained
 from training.calibrate import thresholds
 from training.evaluate import Encode, by_product, image_figures, rounded, text_figures
+from training.foreign import foreign_figures, scored, trials
 from training.nothing import known_tokens
 from training.pack import Clothing, Drawn, Grocery, draw_products
 from training.robustness import SEVERITIES, background_swap, robustness
@@ -82,6 +84,7 @@ def figures(encoder: Encoder, config: Path, grocery: Grocery, clothing: Clothing
     """Every figure of the model card, for the model and beside it for what it must beat."""
     images = _remembered(encoder.images)
     baselines = {"hsv_histogram": histogram_vectors, "hog": gradient_vectors, "untrained": untrained(config)}
+    baselines["imagenet"] = imagenet_alone(config)
     table: dict[str, Any] = {
         name: rounded(image_figures(_remembered(encode), grocery, clothing, drawn))
         for name, encode in {"model": images, **baselines}.items()
@@ -131,14 +134,23 @@ def main() -> None:
     encoder = Encoder(given.out)
     drawn = unseen_products(given.drawn_products, given.run / "unseen.pkl")
     measured = figures(encoder, given.out, data[0], data[1], drawn)
-    levels = thresholds(encoder, data[0], drawn)
+    pictures = scored(trials(_remembered(encoder.images), *data[:2], drawn))
+    levels = thresholds(encoder, data[0], drawn, pictures)
     (given.out / "thresholds.json").write_text(
         json.dumps({modality: level["cosine_min"] for modality, level in levels.items()}, indent=1) + "\n"
     )
-    everything = json.dumps({**measured, "no_match": levels}, indent=1)
-    (given.out / "figures.json").write_text(everything + "\n")
+    measured |= {"no_match": levels, "foreign": foreign_figures(pictures, levels["image"]["cosine_min"])}
+    (given.out / "figures.json").write_text(json.dumps(measured, indent=1) + "\n")
     shutil.copy(given.run / "run.json", given.out / "training_run.json")
-    print(everything)
+    (given.out / "MODEL_CARD.md").write_text(_card(given.out, measured))
+    print(json.dumps(measured["model"], indent=1))
+
+
+def _card(folder: Path, measured: dict[str, Any]) -> str:
+    run, config = (json.loads((folder / f"{name}.json").read_text()) for name in ("training_run", "open_clip_config"))
+    weights = folder / "open_clip_model.safetensors"
+    parameters = sum(value.numel() for value in load_file(weights).values() if value.is_floating_point())
+    return card.written(measured, run, config, parameters=parameters, size_bytes=weights.stat().st_size)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BUNDLED = "bundled"
 VECTORS_ONLY = "none"
+AUTO = "auto"
 _CONFIG = "open_clip_config.json"
 _TOKENS_MAX = 4_096
 
@@ -47,13 +48,14 @@ def is_vectors_only(name: str) -> bool:
     return name.partition(":")[0] == VECTORS_ONLY
 
 
-def load_encoder(name: str, *, threads: int | None = None) -> Encoder:
+def load_encoder(name: str, *, threads: int | None = None, device: str = AUTO) -> Encoder:
     """Load a model; takes seconds, and memory by the model.
 
     Args:
         name: ``bundled``; ``none:DIM`` (it encodes nothing); ``MODEL/TAG`` as open_clip lists them, downloaded where
             there is a network; or the path of a folder with a configuration and weights.
         threads: of the processor; None: one per core; 0: as many as leave room for decoders beside it.
+        device: ``auto`` (a GPU where there is one), ``cpu``, or a GPU by torch's name, such as ``cuda:1``.
 
     Raises:
         SettingsError: no such encoder, or it cannot be loaded.
@@ -61,7 +63,7 @@ def load_encoder(name: str, *, threads: int | None = None) -> Encoder:
     if is_vectors_only(name):
         return VectorsOnly(_vectors_only_space(name))
     try:
-        return _load(name, threads)
+        return _load(name, threads, device)
     except SettingsError:
         raise
     except Exception as error:  # a download, a file, or the model's own code
@@ -88,13 +90,15 @@ class VectorsOnly:
 
 
 class OpenClipEncoder:
-    """An open_clip model in evaluation mode, on a GPU where there is one; in bfloat16 where that is native and agrees.
+    """An open_clip model in evaluation mode, in the quickest execution that agrees with it.
 
     On a GPU batches are padded to powers of two, since each new shape costs a search for its kernels. On a processor
     padding only costs: there a batch takes as long as it has pictures.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, space: Space, *, threads: int | None = None) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, space: Space, *, threads: int | None = None, device: str = AUTO
+    ) -> None:
         import open_clip
         import torch
 
@@ -104,11 +108,11 @@ class OpenClipEncoder:
         self.space = space
         self.form = _form(preprocess)
         self.encoder_id = encoder_id(model.state_dict(), preprocess)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = _device(device)
         self._is_padded = self._device.type == "cuda"
         torch.backends.cudnn.benchmark = self._is_padded
-        self._model, self._dtype = quicker(model.eval(), self._device, self.form.size)
-        self.precision = str(self._dtype).removeprefix("torch.")
+        execution = quicker(model.eval(), self._device, self.form.size, self.threads)
+        self._model, self._images, self.precision = execution.model, execution.images, execution.precision
         self._tokenizer = tokenizer
         self._mean = torch.tensor(preprocess["mean"], device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(preprocess["std"], device=self._device).view(1, 3, 1, 1) * 255
@@ -124,8 +128,8 @@ class OpenClipEncoder:
         with torch.inference_mode():
             # Pixels from a decoder are read-only, which torch does not have. Channels stay last: the model wants it so.
             given = torch.from_numpy(pictures if pictures.flags.writeable else pictures.copy()).to(self._device)
-            batch = given.permute(0, 3, 1, 2).float().sub_(self._mean).div_(self._std).to(self._dtype)
-            return self._encoded(lambda: self._model.encode_image(batch))[:count]
+            batch = given.permute(0, 3, 1, 2).float().sub_(self._mean).div_(self._std)
+            return self._encoded(lambda: self._images(batch))[:count]
 
     def encode_texts(self, texts: Sequence[str]) -> Vector:
         import torch
@@ -167,13 +171,29 @@ def encoder_id(weights: "dict[str, torch.Tensor]", preprocess: dict[str, Any]) -
     return hasher.hexdigest()
 
 
-def _load(name: str, threads: int | None) -> Encoder:
+def _load(name: str, threads: int | None, device: str) -> Encoder:
     import open_clip
 
     folder = _folder(name)
     model_name, tag = (f"local-dir:{folder}", None) if folder else _model_and_tag(name)
     model, _, _ = open_clip.create_model_and_transforms(model_name, pretrained=tag)
-    return OpenClipEncoder(model, open_clip.get_tokenizer(model_name), space_of(name), threads=threads)
+    return OpenClipEncoder(model, open_clip.get_tokenizer(model_name), space_of(name), threads=threads, device=device)
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise SettingsError(f"FRESHLENS_ENCODER_DEVICE={name!r} must be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"FRESHLENS_ENCODER_DEVICE={name!r}: torch sees {torch.cuda.device_count()} GPUs here")
+    return device
 
 
 def _threads(threads: int | None, model: Any) -> int:

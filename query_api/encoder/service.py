@@ -210,7 +210,7 @@ def run(settings: EncoderServiceSettings, metrics: Metrics, on_ready: Callable[[
     Raises:
         SettingsError: no such encoder, or ``port-in-use``.
     """
-    encoder = load_encoder(settings.encoder)
+    encoder = load_encoder(settings.encoder, device=settings.device)
     uvloop.run(until_stopped(_serve(settings, encoder, metrics, on_ready)))
 
 

@@ -121,7 +121,7 @@ def test_out_of_memory_is_told_apart_so_that_fewer_are_tried(checkpoint: Path) -
     def full(_: torch.Tensor) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    encoder._model.encode_image = full
+    encoder._images = full
     size = encoder.form.size
     with pytest.raises(MemoryError):
         encoder.encode_images(np.zeros((4, size, size, 3), dtype=np.uint8))
@@ -134,8 +134,8 @@ def test_padding_to_a_bucket_changes_no_vector(checkpoint: Path) -> None:
     size = encoder.form.size
     pictures = np.random.default_rng(0).integers(0, 255, (5, size, size, 3), dtype=np.uint8)
     plain = encoder.encode_images(pictures)
-    shapes, model = [], encoder._model.encode_image
-    encoder._model.encode_image = lambda batch: shapes.append(len(batch)) or model(batch)
+    shapes, images = [], encoder._images
+    encoder._images = lambda batch: shapes.append(len(batch)) or images(batch)
     encoder._is_padded = True
     padded = encoder.encode_images(pictures)
     assert shapes == [8]
@@ -165,3 +165,9 @@ def test_threads_beside_decoders_follow_the_size_of_the_model() -> None:
     assert [cores.encoder_threads(2_000_000, count) for count in (1, 2, 16)] == [1, 1, 8]
     assert [cores.encoder_threads(86_000_000, count) for count in (1, 2, 16)] == [1, 2, 16]
     assert [cores.decoders(count) for count in (1, 2, 16)] == [1, 2, 16]
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "cuda:99", ""])
+def test_a_device_that_is_not_here_is_refused_by_its_setting(device: str) -> None:
+    with pytest.raises(SettingsError, match="FRESHLENS_ENCODER_DEVICE"):
+        load_encoder("bundled", threads=1, device=device)
