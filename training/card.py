@@ -60,7 +60,7 @@ first {frozen} stages stay as they began. One loss each for
 
 - a learned point for every grocery product, garment category and drawn kind, and one for pictures without a product;
 - a photo's studio picture first, among all studio pictures and the garments seen last;
-- studio and phone picture of a drawn product, among 4,096 remembered ones;
+- studio and phone picture of a drawn product, among 8,192 remembered ones;
 - pictures and texts; pictures of nothing belong with words that mean nothing here, so that both lie away from products.
 
 The run, its settings and curves: `training_run.json`, drawn in `docs/images/encoder-training.svg`.

@@ -41,7 +41,7 @@ class Memory:
         self.owners = torch.cat([owners, self.owners])[: self._size]
 
 
-def view_loss(first: Tensor, second: Tensor, owners: Tensor, others: Memory, scale: float = 20.0) -> Tensor:
+def view_loss(first: Tensor, second: Tensor, owners: Tensor, others: Memory, scale: float = 30.0) -> Tensor:
     """InfoNCE: row i of `first` belongs to row i of `second`, and to none of `others` but its own product's."""
     remembered = scale * first @ others.points.T
     remembered = remembered.masked_fill(owners[:, None] == others.owners[None, :], -torch.inf)

@@ -43,7 +43,7 @@ _SAVED = ("model", "classes", "average", "optimiser")
 class Settings:
     """Everything that decides the result, and how often the run is looked at."""
 
-    steps: int = 1100
+    steps: int = 1300
     pixels: int = 128
     drawn_products: int = 10_000
     learning_rate: float = 2e-3
@@ -69,7 +69,7 @@ class Run:
         self._nothing = classes + categories + len(CATEGORIES)
         self.classes = Prototypes(self._nothing + 1, WIDTH)
         self.studio, self.crowd = Memory(4 * classes, WIDTH), Memory(2_048, WIDTH)
-        self.drawn_studio, self.drawn_phone = Memory(4_096, WIDTH), Memory(4_096, WIDTH)
+        self.drawn_studio, self.drawn_phone = Memory(8_192, WIDTH), Memory(8_192, WIDTH)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.model,
             multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average_decay),
@@ -156,8 +156,8 @@ class Run:
         losses = {
             "classes": self.classes(images, classes),
             "found": found_loss(photos, batch.photo_labels, self.studio, self.crowd),
-            "views": 0.3 * view_loss(drawn_phone, drawn_studio, batch.drawn, self.drawn_studio)
-            + 0.3 * view_loss(drawn_studio, drawn_phone, batch.drawn, self.drawn_phone),
+            "views": 0.8 * view_loss(drawn_phone, drawn_studio, batch.drawn, self.drawn_studio)
+            + 0.8 * view_loss(drawn_studio, drawn_phone, batch.drawn, self.drawn_phone),
         }
         self.crowd.keep(clothing, batch.clothing_labels)
         self.drawn_studio.keep(drawn_studio, batch.drawn)
