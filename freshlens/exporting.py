@@ -127,7 +127,11 @@ def _number(files: list[Path]) -> int:
 
 def _field(field: Mapping[str, Any]) -> pa.Field:
     kind = field["type"]
-    if "microseconds since 1970" in field.get("doc", "") or field["name"] in ("window_start", "window_end"):
+    if "microseconds since 1970" in field.get("doc", "") or field["name"] in (
+        "window_start",
+        "window_end",
+        "clicked_at",
+    ):
         return pa.field(field["name"], pa.timestamp("us", tz="UTC"))
     is_nullable = isinstance(kind, list) and "null" in kind
     return pa.field(field["name"], _arrow_type(kind), nullable=is_nullable)

@@ -66,7 +66,8 @@ def shop_folder(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> P
         for time in range(8):
             row = {
                 "query_id": f"q-{number}-{time}", "tenant": "default", "product_id": item.product_id,
-                "kind": "purchase", "position": 1 + time, "weight": 5.0, "text": item.title, "embedding": None, "space": str(space),
+                "kind": "purchase", "position": 1 + time, "weight": 5.0, "text": item.title, "embedding": None,
+                "space": str(space),
                 "clicked_at": 1, "kafka_partition": 0, "kafka_offset": len(rows),
             }  # fmt: skip
             if time == 7:
@@ -83,7 +84,8 @@ def shop_folder(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> P
 def tuned(checkpoint: Path, shop_folder: Path, out: Path, steps: int) -> Path:
     finetune.main([
         "--checkpoint", str(checkpoint), "--pairs", str(shop_folder),
-        "--catalogue", str(shop_folder / "products.jsonl"), "--out", str(out), "--steps", str(steps), "--batch", "24", "--learning-rate", "2e-3",
+        "--catalogue", str(shop_folder / "products.jsonl"),
+        "--out", str(out), "--steps", str(steps), "--batch", "24", "--learning-rate", "2e-3",
         "--look-every-steps", "15", "--device", "cpu",
     ])  # fmt: skip
     return out / "model"
