@@ -1,9 +1,10 @@
 """What makes a model quicker on a processor, and does it say the same?
 
 For the bundled model and for an untrained EfficientNet-Lite0: every execution at batch 1 and batch 32, on one thread
-and on two, rounds in turn, medians. On one thread the time is the processor time
-of that thread, so that a busy machine tells the same story; on two it is the clock's. Parity is the least cosine to the model as open_clip loads it, of photos where
-`FRESHLENS_DATASETS` names some, else of drawn products. *First* is what building and the first call cost by the clock.
+and on two, rounds in turn, medians. On one thread the time is the processor time of that thread, so that a busy
+machine tells the same story; on two it is the clock's. Parity is the least cosine to the model as open_clip loads it,
+of photos where `FRESHLENS_DATASETS` names some, else of drawn products. *First* is what building and the first call
+cost by the clock.
 
     python -m benchmarks.encoder [--models bundled,efficientnet_lite0@160] [--rounds 9] [--compile 1]
 """

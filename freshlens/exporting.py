@@ -14,12 +14,17 @@ from confluent_kafka import Message
 from freshlens.log_reading import Progress, records
 from schemas import framing
 from schemas.errors import InvalidRecord, LogChanged
-from schemas.feedback import Click, Search, SearchQuality
+from schemas.feedback import Click, Search, SearchQuality, TrainingPair
 from topics import administration, clients
 from topics.registry import open_registry
 from topics.settings import KafkaSettings
 
-EXPORTED: Mapping[str, type[msgspec.Struct]] = {"searches": Search, "clicks": Click, "search-quality": SearchQuality}
+EXPORTED: Mapping[str, type[msgspec.Struct]] = {
+    "searches": Search,
+    "clicks": Click,
+    "search-quality": SearchQuality,
+    "training-pairs": TrainingPair,
+}
 """The topics that can be exported, and the types of their values."""
 
 _ROWS_PER_GROUP = 10_000
@@ -122,7 +127,11 @@ def _number(files: list[Path]) -> int:
 
 def _field(field: Mapping[str, Any]) -> pa.Field:
     kind = field["type"]
-    if "microseconds since 1970" in field.get("doc", "") or field["name"] in ("window_start", "window_end"):
+    if "microseconds since 1970" in field.get("doc", "") or field["name"] in (
+        "window_start",
+        "window_end",
+        "clicked_at",
+    ):
         return pa.field(field["name"], pa.timestamp("us", tz="UTC"))
     is_nullable = isinstance(kind, list) and "null" in kind
     return pa.field(field["name"], _arrow_type(kind), nullable=is_nullable)

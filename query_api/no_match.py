@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
 import structlog
 
+from processors import bundled
 from query_api.settings import BUNDLED_ENCODER, ApiSettings
 from schemas.embeddings import Space, Vector
 from schemas.errors import TransientError
@@ -102,7 +103,7 @@ class Thresholds:
 
 def load_thresholds(settings: ApiSettings, store: ObjectStore | None = None) -> Thresholds:
     """Those of the encoder's file, unless ``freshlens calibrate`` found others, unless the settings name others."""
-    found = _bundled() if settings.encoder == BUNDLED_ENCODER else {}
+    found = _beside_the_model(settings.encoder)
     measured = _measured(store, settings.lane.space)
     found.update({modality: each.threshold for modality, each in measured.items()})
     means = {name: np.array(each.mean, np.float32) for name, each in measured.items() if each.score == "background"}
@@ -132,12 +133,13 @@ def _measured(store: ObjectStore | None, space: Space) -> dict[str, ModalityCali
     }
 
 
-def _bundled() -> dict[str, float]:
-    file = resources.files("processors") / "bundled" / "thresholds.json"
+def _beside_the_model(encoder: str) -> dict[str, float]:
+    """What ``thresholds.json`` says in the folder of the bundled model or of a checkpoint."""
+    folder = bundled.FOLDER if encoder == BUNDLED_ENCODER else Path(encoder).expanduser()
     try:
-        values = msgspec.json.decode(file.read_bytes())
+        values = msgspec.json.decode((folder / bundled.THRESHOLDS.name).read_bytes())
         return {name: float(values[name]) for name in ("image", "text", "image+text") if name in values}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (msgspec.DecodeError, TypeError, ValueError) as error:
         log.error("thresholds unreadable", error=str(error))

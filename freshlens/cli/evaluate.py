@@ -73,11 +73,15 @@ def measures(
 ) -> dict[str, float]:
     """recall@1/5/10 and MRR where a product has the query's product_id, P@5 where it has its category.
 
-    A query without a category has that of its product. A measure without any query that it applies to is left out.
+    A query without a category has that of its product. A measure without any query that it applies to is left out. A
+    picture that is itself in the catalogue says nothing by finding itself: it has no recall, and itself is no answer.
     """
     categories = {entry["product_id"]: entry.get("category") for entry in products}
+    own = {entry["path"].resolve() for entry in products if "path" in entry}
+    finds_itself = np.array(["path" in query and query["path"].resolve() in own for query in queries])
     figures: dict[str, float] = {}
-    by_id = [row for row, query in enumerate(queries) if query.get("product_id") in categories]
+    known = (row for row, query in enumerate(queries) if query.get("product_id") in categories)
+    by_id = [row for row in known if not finds_itself[row]]
     if by_id:
         hits = _hits(query_vectors, queries, catalogue_vectors, products, by_id, lambda entry: entry["product_id"])
         figures |= {f"recall@{k}": evaluation.recall_at(hits, k) for k in (1, 5, 10)}
@@ -89,6 +93,9 @@ def measures(
     by_category = [row for row, query in enumerate(queries) if category(query)]
     if by_category:
         hits = _hits(query_vectors, queries, catalogue_vectors, products, by_category, category)
+        itself = finds_itself[by_category]
+        hits[itself, :-1] = hits[itself, 1:]  # with a cosine of 1 it comes first, or a copy of it does
+        hits[itself, -1] = False
         figures["p@5"] = evaluation.precision_at(hits, 5)
     return figures
 

@@ -1,4 +1,4 @@
-"""``freshlens export``: searches, clicks and search quality as Parquet."""
+"""``freshlens export``: searches, clicks, search quality and training pairs as Parquet."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from rich.progress import Progress
 from freshlens.cli.context import Context
 from schemas.errors import SettingsError
 
-TOPICS = ("searches", "clicks", "search-quality")
+TOPICS = ("searches", "clicks", "search-quality", "training-pairs")
 
 
 @click.command("export")

@@ -106,9 +106,9 @@ class OpenClipEncoder:
         torch.set_num_threads(self.threads)
         preprocess = open_clip.get_model_preprocess_cfg(model)
         self.space = space
-        self.form = _form(preprocess)
+        self.form = picture_form(preprocess)
         self.encoder_id = encoder_id(model.state_dict(), preprocess)
-        self._device = _device(device)
+        self._device = torch_device(device)
         self._is_padded = self._device.type == "cuda"
         torch.backends.cudnn.benchmark = self._is_padded
         execution = quicker(model.eval(), self._device, self.form.size, self.threads)
@@ -180,7 +180,8 @@ def _load(name: str, threads: int | None, device: str) -> Encoder:
     return OpenClipEncoder(model, open_clip.get_tokenizer(model_name), space_of(name), threads=threads, device=device)
 
 
-def _device(name: str) -> "torch.device":
+def torch_device(name: str) -> "torch.device":
+    """The device of a setting: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; raises SettingsError if it is not here."""
     import torch
 
     if name == AUTO:
@@ -249,7 +250,8 @@ def _known_config(model: str) -> dict[str, Any]:
     return config
 
 
-def _form(preprocess: dict[str, Any]) -> PictureForm:
+def picture_form(preprocess: dict[str, Any]) -> PictureForm:
+    """The form of a model's pictures, from what open_clip calls its preprocessing configuration."""
     size = preprocess["size"]
     resize: Literal["shortest", "longest", "squash"] = preprocess["resize_mode"]
     interpolation: Literal["bicubic", "bilinear"] = (

@@ -1,5 +1,7 @@
 """What `freshlens evaluate` calls relevant."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -26,3 +28,9 @@ def test_a_photo_of_no_catalogued_product_counts_for_its_category_only() -> None
     figures = measures(VECTORS[2:], [{"category": "lamp"}], VECTORS, PRODUCTS)
     assert set(figures) == {"p@5"}
     assert figures["p@5"] == pytest.approx(1 / 5)
+
+
+def test_a_picture_of_the_catalogue_is_no_answer_to_itself() -> None:
+    products = [{**entry, "path": Path(f"{entry['product_id']}.jpg")} for entry in PRODUCTS]
+    figures = measures(VECTORS[:1], [{"product_id": "a", "category": "mug", "path": Path("a.jpg")}], VECTORS, products)
+    assert figures == {"p@5": pytest.approx(1 / 5)}, "the other mug alone, once"

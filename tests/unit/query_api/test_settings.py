@@ -1,5 +1,7 @@
 """Settings from the environment, everything wrong said at once; thresholds and addresses."""
 
+from pathlib import Path
+
 import pytest
 
 from query_api import no_match
@@ -120,11 +122,21 @@ def test_the_name_within_a_host_header(header: str, name: str) -> None:
 
 
 def test_thresholds_of_the_settings_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(no_match, "_bundled", lambda: {"image": 0.3, "text": 0.2})
+    monkeypatch.setattr(
+        no_match, "_beside_the_model", lambda name: {"image": 0.3, "text": 0.2} if name == "bundled" else {}
+    )
     thresholds = load_thresholds(api_settings(no_match_text=0.25))
     assert (thresholds.of("image"), thresholds.of("text"), thresholds.of("image+text")) == (0.3, 0.25, 0.25)
     assert thresholds.of("vector") is None
     assert load_thresholds(api_settings(encoder="none:16")).by_modality == {}
+
+
+def test_a_checkpoint_brings_thresholds_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thresholds.json").write_text('{"image": 0.4, "text": 0.3}')
+    assert load_thresholds(api_settings(encoder=str(tmp_path))).of("image") == 0.4
+    (tmp_path / "thresholds.json").write_text("[")
+    assert load_thresholds(api_settings(encoder=str(tmp_path))).by_modality == {}
+    assert load_thresholds(api_settings(encoder="ViT-B-16/laion2b_s34b_b88k")).by_modality == {}
 
 
 def test_a_threshold_rejects_what_lies_below() -> None:
