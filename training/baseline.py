@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.embedding import finished
 from training.evaluate import Encode
-from training.train import SERVED_PIXELS, embed_images
+from training.train import SERVED_PIXELS
 from training.trunk import imagenet_weights
 
 _BINS = (12, 4, 4)
@@ -53,7 +53,7 @@ def untrained(config: Path) -> Encode:
     """The architecture of an open_clip folder with random weights."""
     torch.manual_seed(0)
     model = open_clip.create_model(f"local-dir:{config}", load_weights=False)
-    return partial(embed_images, model, pixels=SERVED_PIXELS)
+    return finished(model, SERVED_PIXELS)
 
 
 def imagenet_alone(config: Path) -> Encode:
@@ -61,4 +61,4 @@ def imagenet_alone(config: Path) -> Encode:
     model = open_clip.create_model(f"local-dir:{config}", load_weights=False)
     model.load_state_dict(imagenet_weights(model.visual.trunk, "visual.trunk."), strict=False)
     model.visual.head = torch.nn.Identity()
-    return partial(embed_images, model, pixels=SERVED_PIXELS)
+    return finished(model, SERVED_PIXELS)

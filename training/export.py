@@ -22,13 +22,14 @@ from safetensors.torch import load_file, save_file
 from training import card
 from training.baseline import gradient_vectors, histogram_vectors, imagenet_alone, untrained
 from training.calibrate import thresholds
+from training.embedding import finished
 from training.evaluate import Encode, by_product, image_figures, rounded, text_figures
 from training.foreign import foreign_figures, scored, trials
 from training.nothing import known_tokens
 from training.pack import Clothing, Drawn, Grocery, draw_products
 from training.robustness import SEVERITIES, background_swap, robustness
 from training.texts import all_words
-from training.train import CONFIG, embed_images, load_data
+from training.train import CONFIG, load_data
 
 _UNSEEN_SEED = 2002
 
@@ -62,11 +63,12 @@ class Encoder:
 
     def __init__(self, folder: Path) -> None:
         self._model, self._tokenizer = load_model(folder)
-        self._pixels = json.loads((folder / "open_clip_config.json").read_text())["preprocess_cfg"]["size"][0]
+        pixels = json.loads((folder / "open_clip_config.json").read_text())["preprocess_cfg"]["size"][0]
+        self._images = finished(self._model, pixels)
 
     def images(self, pictures: Any) -> Any:
         """(n, s, s, 3) uint8 to (n, 256)."""
-        return embed_images(self._model, pictures, self._pixels)
+        return self._images(pictures)
 
     def texts(self, texts: list[str]) -> Any:
         """Texts to (n, 256)."""
@@ -128,7 +130,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--drawn-products", type=int, default=20_000, help="drawn products to be found among")
     given = parser.parse_args()
-    torch.set_num_threads(1)
     data = load_data(given.datasets, 0, given.run / "pack.pkl")
     write_model(given.run / "checkpoint.pt", all_words(data), given.out)
     encoder = Encoder(given.out)

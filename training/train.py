@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from freshlens.catalogue import CATEGORIES
-from training.augment import plain
 from training.batches import Batch, Batches
+from training.embedding import embed_images
 from training.evaluate import quick_figures
 from training.losses import Memory, Prototypes, found_loss, spread, text_loss, view_loss
 from training.nothing import known_tokens, strange_words
@@ -168,17 +168,6 @@ class Run:
 def _share_of_peak(settings: Settings, step: int) -> float:
     warm = min(1.0, (step + 1) / (0.04 * settings.steps))
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / settings.steps))))
-
-
-def embed_images(model: Any, images: Any, pixels: int) -> Any:
-    """(n, s, s, 3) uint8 to (n, 256) float32 of unit norm, in eval mode."""
-    model.eval()
-    with torch.inference_mode():
-        parts = [
-            fn.normalize(model.encode_image(plain(images[i : i + 64], pixels)), dim=-1)
-            for i in range(0, len(images), 64)
-        ]
-    return torch.cat(parts).float().numpy()
 
 
 def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
