@@ -41,6 +41,8 @@ VIEWS_SHARE = 0.5
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 _SAVED = ("model", "optimiser")
+_OF_ITS_TRAINING = ("figures.json", "release.json", "run.json", "thresholds.json", "training_run.json")
+"""What a folder says of the weights that were there."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ def write_model(model: Any, checkpoint: Path, out: Path) -> None:
     """An open_clip folder: the checkpoint's configuration and tokenizer, the new weights, a space of its own."""
     out.mkdir(parents=True, exist_ok=True)
     for file in checkpoint.iterdir():
-        if file.is_file() and file.suffix in (".json", ".txt", ".model") and file.name != "thresholds.json":
+        if file.is_file() and file.suffix in (".json", ".txt", ".model") and file.name not in _OF_ITS_TRAINING:
             shutil.copy(file, out / file.name)
     config = json.loads((checkpoint / CONFIG).read_text())
     config.pop("space", None)  # other weights, other vectors: the space is named after them

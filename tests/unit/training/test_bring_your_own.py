@@ -42,6 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own") / "shop-model"
     folder.mkdir()
     preprocess = {"size": [SIDE, SIDE], "mean": [0.5] * 3, "std": [0.3] * 3, "resize_mode": "squash"}
+    (folder / "figures.json").write_text("{}")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": preprocess}))
     torch.manual_seed(0)
     save_file(open_clip.CLIP(**MODEL).state_dict(), folder / "open_clip_model.safetensors")
@@ -120,6 +121,7 @@ def test_a_tuned_model_finds_what_was_clicked_is_released_and_loads_in_a_space_o
     assert f"FRESHLENS_ENCODER={candidate.resolve()}" in capsys.readouterr().out
     assert -1 <= json.loads((candidate / "thresholds.json").read_text())["text"] <= 1
     assert json.loads((candidate / "release.json").read_text())["released"] is True
+    assert not (candidate / "figures.json").exists(), "of the weights that were there"
     encoder = load_encoder(str(candidate), threads=1)
     assert encoder.space != space_of(str(checkpoint))
     assert encoder.space.dim == 16
@@ -167,6 +169,11 @@ def test_each_gate_refuses_by_itself(worse: dict[str, object], gate: str) -> Non
     reasons = refusals(replace(GOOD, **worse), SERVING, Limits())
     assert len(reasons) == 1
     assert reasons[0].startswith(gate)
+
+
+def test_on_a_slow_machine_a_candidate_may_be_as_slow_as_what_serves() -> None:
+    assert refusals(replace(GOOD, p99_ms=60.0), replace(SERVING, p99_ms=61.0), Limits()) == []
+    assert refusals(replace(GOOD, p99_ms=62.0), replace(SERVING, p99_ms=61.0), Limits())[0].startswith("p99")
 
 
 def test_a_category_with_few_queries_refuses_nothing() -> None:
