@@ -26,9 +26,11 @@ from freshlens.catalogue import CATEGORIES
 from training.batches import Batch, Batches
 from training.embedding import embed_images
 from training.evaluate import quick_figures
-from training.losses import Memory, Prototypes, found_loss, spread, text_loss, view_loss
+from training.guards import CollapseGuard
+from training.losses import Memory, Prototypes, found_loss, text_loss, view_loss
 from training.nothing import known_tokens, strange_words
 from training.pack import Clothing, Drawn, Grocery, draw_products, load_clothing, load_grocery
+from training.records import write_record
 from training.texts import all_words
 from training.trunk import encode_images, freeze, imagenet_weights
 
@@ -80,6 +82,7 @@ class Run:
         self.model.token_embedding.weight.register_hook(lambda gradient: gradient * self.known[:, None])
         self._forget_unknown_words()
         self.optimiser = torch.optim.AdamW(self._groups())
+        self.guard = CollapseGuard("pictures")
         self.step = 0
         self.curves: list[dict[str, float]] = []
 
@@ -132,6 +135,7 @@ class Run:
         images = encode_images(self.model, batch.images, self.settings.frozen_stages)
         with torch.autocast("cpu", torch.bfloat16):
             texts = self.model.encode_text(self.tokenizer(batch.texts))
+        width = self.guard.see(images)
         images, texts = fn.normalize(images.float(), dim=-1), fn.normalize(texts.float(), dim=-1)
         losses: dict[str, Tensor] = {
             **self._picture_losses(images, batch),
@@ -143,7 +147,7 @@ class Run:
         self.optimiser.step()
         self.average.update_parameters(self.model)
         self.step += 1
-        return {**{name: loss.item() for name, loss in losses.items()}, "spread": spread(images.detach())}
+        return {**{name: loss.item() for name, loss in losses.items()}, "spread": width}
 
     def _picture_losses(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         labels = [batch.photo_labels, batch.studio_labels, batch.clothing_labels, batch.drawn, batch.drawn]
@@ -189,7 +193,7 @@ def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
             started, sums = time.monotonic(), {}
             torch.save(run.state(), out / "checkpoint.tmp")
             (out / "checkpoint.tmp").replace(out / "checkpoint.pt")
-            (out / "run.json").write_text(json.dumps({"settings": asdict(settings), "curves": run.curves}, indent=1))
+            write_record(out, asdict(settings), run.curves, losses=("classes", "found", "views", "texts"))
 
 
 def load_data(datasets: Path, drawn_products: int, cache: Path) -> tuple[Grocery, Clothing, Drawn]:
