@@ -13,8 +13,8 @@ from processors.encoders.open_clip_encoder import BUNDLED, is_vectors_only, spac
 from schemas.errors import SettingsError
 from schemas.metrics import Metrics
 
-ROLES = ("encoder", "node", "embed", "deletes", "feedback", "compactor", "api")
-"""In the order in which they are started."""
+ROLES = ("encoder", "search", "node", "embed", "deletes", "feedback", "compactor", "api")
+"""In the order in which they are started. ``search`` is ``node`` and ``api`` in one process."""
 
 OnReady = Callable[[], None]
 _log = structlog.get_logger()
@@ -39,6 +39,15 @@ def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnR
         from index_nodes.settings import NodeSettings
 
         node.run(NodeSettings.from_env(environ), metrics, on_ready)
+    elif role == "search":
+        from freshlens import search_process
+        from freshlens.telemetry import render_metrics
+        from index_nodes.settings import NodeSettings
+        from query_api.settings import ApiSettings
+
+        search_process.run(
+            NodeSettings.from_env(environ), ApiSettings.from_env(environ), metrics, on_ready, render_metrics
+        )
     elif role == "compactor":
         from index_nodes import compactor
         from index_nodes.settings import CompactorSettings

@@ -34,6 +34,11 @@ class LocalShard:
         self._changed = asyncio.Event()
         self._pool = ThreadPoolExecutor(2, "search")
 
+    @property
+    def answers(self) -> bool:
+        """Whether a question would be answered now."""
+        return self._follower.replica is not None and self._follower.answers
+
     def notify(self) -> None:
         """Wake those who wait for freshness; called on the event loop after each new view."""
         self._changed.set()
