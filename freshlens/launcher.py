@@ -29,6 +29,8 @@ from topics.settings import KafkaSettings
 
 READY_TIMEOUT_S = 120.0
 MODEL_ROLES = ("encoder", "embed")
+FACING_ROLES = ("search", "api")
+SEARCH_PROCESSES_MAX = 64
 LOOPBACK = "127.0.0.1"
 
 Tell = Callable[[str], None]
@@ -47,6 +49,14 @@ class UpSettings:
     @property
     def encoder(self) -> str:
         return self.environ.get("FRESHLENS_ENCODER") or "bundled"
+
+    @property
+    def search_processes(self) -> int:
+        """FRESHLENS_SEARCH_PROCESSES: replicas of the index, each with the query API in its process."""
+        env = Environment(self.environ)
+        count = env.integer("FRESHLENS_SEARCH_PROCESSES", 1, 1, SEARCH_PROCESSES_MAX)
+        env.finish()
+        return count
 
 
 class Launcher:
@@ -117,8 +127,10 @@ class Launcher:
 
     async def stop(self) -> None:
         """Stop what faces outwards first and the broker last, so that nothing is lost on the way."""
-        await self._supervisor.stop("api")
-        await self._supervisor.stop(*(role for role in ROLES if role != "api"))
+        names = [name for name in self._supervisor.pids if name != "kafka"]
+        facing = [name for name in names if name.partition("-")[0] in FACING_ROLES]
+        await self._supervisor.stop(*facing)
+        await self._supervisor.stop(*names)
         await self._supervisor.stop("kafka")
         if self._broker is not None:
             self._broker.stop()
@@ -131,13 +143,17 @@ class Launcher:
         kafka = await self._prepared_kafka()
         self.url = f"http://{settings.host}:{port}"
         environ = self._child_environ(kafka, self.lane, port)
-        roles = [role for role in ROLES if role != "encoder" or not is_vectors_only(settings.encoder)]
+        roles = roles_of(self.lane, settings.encoder)
         # Importing and loading a model takes longest by far, and needs no broker yet.
         children = [self._start(role, environ) for role in roles if role in MODEL_ROLES]
         await self._until_kafka_answers(kafka, self.lane)
-        children += [self._start(role, environ) for role in roles if role not in MODEL_ROLES]
-        api = next(child for child in children if child.program.name == "api")
-        await self._wait_until(api.is_ready.wait())
+        for role in roles:
+            if role == "search":
+                children += self._start_search(environ)
+            elif role not in MODEL_ROLES:
+                children.append(self._start(role, environ))
+        facing = [child for child in children if child.program.name in FACING_ROLES]
+        await self._wait_until(*(child.is_ready.wait() for child in facing))
         self._tell(f"search {self.url}/")
         await self._wait_until(*(child.is_ready.wait() for child in children), self._until_answers())
         self._ready = True
@@ -201,9 +217,7 @@ class Launcher:
             "FRESHLENS_ENCODER": settings.encoder,
             "FRESHLENS_HOST": settings.host,
             "FRESHLENS_PORT": str(port),
-            "FRESHLENS_NODE_ID": "node-0",
-            "FRESHLENS_NODE_HOST": LOOPBACK,
-            "FRESHLENS_NODE_PORT": str(free_port()),
+            **_node(0),
             "FRESHLENS_ENCODER_HOST": LOOPBACK,
             "FRESHLENS_ENCODER_PORT": str(encoder_port),
             telemetry.DIRECTORY_VARIABLE: str(metrics),
@@ -214,9 +228,19 @@ class Launcher:
             own["FRESHLENS_ENCODER_URL"] = f"http://{LOOPBACK}:{encoder_port}"
         return {**settings.environ, **kafka.environment(), **own}
 
-    def _start(self, role: str, environ: Mapping[str, str]) -> Child:
+    def _start_search(self, environ: Mapping[str, str]) -> list[Child]:
+        """One process, or as many as were asked for: replicas of the shard that listen on one port."""
+        count = self._settings.search_processes
+        shared = {} if count == 1 else {"FRESHLENS_PORT_SHARED": "1"}
+        children = [self._start("search", {**environ, **shared})]
+        for number in range(1, count):
+            children.append(self._start("search", {**environ, **shared, **_node(number)}, f"search-{number}"))
+        return children
+
+    def _start(self, role: str, environ: Mapping[str, str], name: str = "") -> Child:
         command = [sys.executable, "-m", "freshlens", "serve", role, "--supervised"]
-        return self._supervisor.start(Program(role, command, environ, self._settings.data / "logs" / f"{role}.log"))
+        log = self._settings.data / "logs" / f"{name or role}.log"
+        return self._supervisor.start(Program(name or role, command, environ, log))
 
     def _kafka_program(self, broker: EmbeddedBroker) -> Program:
         async def ready(is_alive: Callable[[], bool]) -> None:
@@ -245,6 +269,23 @@ class Launcher:
             ready=self._ready,
         )
         run_file.write(self._settings.data, run)
+
+
+def roles_of(lane: Lane, encoder: str) -> list[str]:
+    """The roles of one machine: where one shard holds everything, searches need not leave the node's process."""
+    apart = {"node", "api"} if lane.layout.shards == 1 else {"search"}
+    absent = {"encoder"} if is_vectors_only(encoder) else set()
+    return [role for role in ROLES if role not in apart | absent]
+
+
+def _node(number: int) -> dict[str, str]:
+    """The name and address of a replica on this machine."""
+    return {
+        "FRESHLENS_NODE_ID": f"node-{number}",
+        "FRESHLENS_REPLICA": str(number),
+        "FRESHLENS_NODE_HOST": LOOPBACK,
+        "FRESHLENS_NODE_PORT": str(free_port()),
+    }
 
 
 def chosen_port(host: str, port: int) -> int:

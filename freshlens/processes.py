@@ -9,18 +9,18 @@ from typing import cast
 
 import structlog
 
+from freshlens.telemetry import PrometheusMetrics
 from processors.encoders.open_clip_encoder import BUNDLED, is_vectors_only, space_of
 from schemas.errors import SettingsError
-from schemas.metrics import Metrics
 
-ROLES = ("encoder", "node", "embed", "deletes", "feedback", "compactor", "api")
-"""In the order in which they are started."""
+ROLES = ("encoder", "search", "node", "embed", "deletes", "feedback", "compactor", "api")
+"""In the order in which they are started. ``search`` is ``node`` and ``api`` in one process."""
 
 OnReady = Callable[[], None]
 _log = structlog.get_logger()
 
 
-def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnReady) -> None:
+def serve(role: str, environ: Mapping[str, str], metrics: PrometheusMetrics, on_ready: OnReady) -> None:
     """Run one role in this process until it is told to stop (SIGTERM, SIGINT).
 
     A role is imported only here, so that torch and FAISS never meet in one process.
@@ -39,6 +39,14 @@ def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnR
         from index_nodes.settings import NodeSettings
 
         node.run(NodeSettings.from_env(environ), metrics, on_ready)
+    elif role == "search":
+        from freshlens import search_process
+        from index_nodes.settings import NodeSettings
+        from query_api.settings import ApiSettings
+
+        search_process.run(
+            NodeSettings.from_env(environ), ApiSettings.from_env(environ), metrics, on_ready, metrics.render
+        )
     elif role == "compactor":
         from index_nodes import compactor
         from index_nodes.settings import CompactorSettings
@@ -50,11 +58,10 @@ def serve(role: str, environ: Mapping[str, str], metrics: Metrics, on_ready: OnR
 
         encoder_service.run(EncoderServiceSettings.from_env(environ), metrics, on_ready)
     elif role == "api":
-        from freshlens.telemetry import render_metrics
         from query_api import serve as api
         from query_api.settings import ApiSettings
 
-        api.run(ApiSettings.from_env(environ), metrics, on_ready, render_metrics)
+        api.run(ApiSettings.from_env(environ), metrics, on_ready, metrics.render)
     else:
         raise SettingsError(f"there is no role {role!r}; there are {', '.join(ROLES)}")
 

@@ -1,7 +1,14 @@
 """The Prometheus binding of ``schemas.metrics``: every process of a machine reports into one ``/metrics``."""
 
+import atexit
 import os
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter as _Counts
+from collections import deque
 from pathlib import Path
+from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,8 +20,17 @@ DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+_FOLD_S = 0.25
+"""What was reported is in ``/metrics`` after so long."""
+
+_Labels = tuple[tuple[str, str], ...]
+
+
 class PrometheusMetrics:
     """A Metrics that Prometheus can scrape.
+
+    Reporting only notes what is reported: a search does so a dozen times, and each sample that the library takes costs
+    microseconds. A thread folds the notes together, and gives the library one amount for many.
 
     With PROMETHEUS_MULTIPROC_DIR set (by ``freshlens up``) the processes of a machine share that folder, and any of
     them renders them all.
@@ -28,27 +44,59 @@ class PrometheusMetrics:
         self._histograms = {
             name: Histogram(name, m.help, m.labels, buckets=_BUCKETS_S) for name, m in _of_kind("histogram")
         }
+        self._noted: deque[tuple[MetricName, _Labels, float]] = deque()
+        self._folding = threading.Lock()
+        threading.Thread(target=self._fold_for_ever, name="metrics", daemon=True).start()
+        atexit.register(self.fold)
 
     def count(self, name: MetricName, amount: float = 1, **labels: str) -> None:
-        counter = self._counters[name]
-        (counter.labels(**labels) if labels else counter).inc(amount)
+        self._noted.append((name, tuple(labels.items()), amount))
 
     def observe(self, name: MetricName, value: float, **labels: str) -> None:
-        histogram = self._histograms[name]
-        (histogram.labels(**labels) if labels else histogram).observe(value)
+        self._noted.append((name, tuple(labels.items()), value))
 
     def gauge(self, name: MetricName, value: float, **labels: str) -> None:
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
 
+    def fold(self) -> None:
+        """Hand what was noted to the library."""
+        with self._folding:
+            values: dict[tuple[MetricName, _Labels], list[float]] = {}
+            for _ in range(len(self._noted)):
+                name, labels, value = self._noted.popleft()
+                values.setdefault((name, labels), []).append(value)
+            for (name, labels), each in values.items():
+                if name in self._counters:
+                    self._child(self._counters[name], labels).inc(sum(each))
+                else:
+                    _observe_all(self._child(self._histograms[name], labels), each)
 
-def render_metrics() -> bytes:
-    """What ``/metrics`` answers, in Prometheus' text format."""
-    if DIRECTORY_VARIABLE not in os.environ:
-        return generate_latest()
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    def render(self) -> bytes:
+        """What ``/metrics`` answers, in Prometheus' text format."""
+        self.fold()
+        if DIRECTORY_VARIABLE not in os.environ:
+            return generate_latest()
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    def _fold_for_ever(self) -> None:
+        while True:
+            time.sleep(_FOLD_S)
+            self.fold()
+
+    @staticmethod
+    def _child(metric: Any, labels: _Labels) -> Any:
+        return metric.labels(**dict(labels)) if labels else metric
+
+
+def _observe_all(histogram: Any, values: list[float]) -> None:
+    """As ``observe`` for each value; the library itself takes them one by one only."""
+    histogram._raise_if_not_observable()
+    histogram._sum.inc(sum(values))
+    for place, times in _Counts(bisect_left(histogram._upper_bounds, value) for value in values).items():
+        histogram._buckets[place].inc(times)
 
 
 def serve_metrics(port: int) -> None:

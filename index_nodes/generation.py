@@ -21,6 +21,7 @@ from index_nodes.bitmaps import evaluate
 from index_nodes.columns import PRODUCT_ID, Column, Kind, Leaf, SortedDictionary
 from index_nodes.digest import Digest
 from index_nodes.exact import ExactRows
+from index_nodes.hits import hit_of, product_id_of
 from index_nodes.keys import HashOf, MainKeys
 from index_nodes.manifest import Manifest
 from index_nodes.overlay import RowIds
@@ -31,11 +32,14 @@ from schemas.filters import AnyOf, Filter
 from schemas.hashing import key_hash
 from schemas.identity import ProductKey
 from schemas.layout import NextOffset
+from schemas.shard import ShardHit
 
 PRODUCTS, KEYS, TENANTS, EXTRA_ROWS, FIELDS, VECTORS, INDEX = (
     "products.arrow", "keys.arrow", "tenants.arrow", "extra-rows.arrow", "fields.arrow", "vectors.f16", "index.faiss"
 )  # fmt: skip
 GROUP_BYTES = 16
+_HITS_MAX = 16_384
+"""Under a kilobyte each."""
 
 
 class Base(NamedTuple):
@@ -79,6 +83,8 @@ class Generation:
         self.kinds = _kinds(tables[FIELDS])
         # An LRU of bitmaps of p bytes each: filters repeat, and below the overlay they never change.
         self.passing = functools.lru_cache(maxsize=64)(self._passing)
+        # Products that are found are found again, and what was folded here never changes.
+        self.hit = functools.lru_cache(maxsize=_HITS_MAX)(self._hit)
 
     def __len__(self) -> int:
         return len(self.exact)
@@ -118,6 +124,10 @@ class Generation:
         """What was folded into the slot."""
         return ProductState.from_bytes(self.raw_state(slot))
 
+    def _hit(self, slot: int) -> ShardHit:
+        """The visible product at a slot, see :func:`hits.hit_of`."""
+        return hit_of(product_id_of(self.keys.raw(slot)), self.state(slot))
+
     def raw_state(self, slot: int) -> memoryview:
         """The state as MessagePack."""
         return self._states.view(slot)
@@ -136,6 +146,8 @@ class Generation:
 
     def slots_of(self, rows: LocalRows) -> npt.NDArray[np.int64]:
         """The slot of each row."""
+        if not len(self._extra_slots):
+            return rows
         extra = rows >= self._first_rows
         if not extra.any():
             return rows
@@ -279,7 +291,9 @@ def load(folder: Path, manifest: Manifest, dim: int, hash_of: HashOf = key_hash)
     """Map the (verified) files of a build."""
     rows = manifest.rows
     vectors: npt.NDArray[np.float16] = (
-        np.memmap(folder / VECTORS, np.float16, "r", shape=(rows, dim)) if rows else np.empty((0, dim), np.float16)
+        np.asarray(np.memmap(folder / VECTORS, np.float16, "r", shape=(rows, dim)))
+        if rows
+        else np.empty((0, dim), np.float16)
     )
     exact = ExactRows(np.asarray(vectors))
     return Generation(

@@ -75,7 +75,8 @@ class IvfIndex:
         scores, rows = self._rescoring.search(
             query[None], fetched, params=_parameters(fetched, rescored, nprobe, selector)
         )
-        return Nearest(rows[0], scores[0]).among(rows[0] >= 0)
+        found = Nearest(rows[0], scores[0])
+        return found if rows[0, -1] >= 0 else found.among(rows[0] >= 0)  # what is missing is missing at the end
 
     def _has_near(self, query: Vector, passing: Passing) -> bool:
         """Whether at least half as many of the nearest rows pass as of all rows."""

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 import uvloop
@@ -35,8 +36,13 @@ def run(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) 
         StorageError: another log, a truncated log, a damaged generation; its docstring says what to do.
         SettingsError: the port is taken, or Kafka refuses us.
     """
-    sys.setswitchinterval(_SWITCH_S)
+    switch_often()
     uvloop.run(_until_signalled(settings, metrics, on_ready))
+
+
+def switch_often() -> None:
+    """Let no thread's Python code keep the others waiting for long; for the whole process."""
+    sys.setswitchinterval(_SWITCH_S)
 
 
 async def _until_signalled(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:
@@ -51,6 +57,18 @@ async def serve(
     settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None], stopping: asyncio.Event
 ) -> None:
     """As :func:`run`, until ``stopping`` is set."""
+    async with running(settings, metrics, on_ready, stopping):
+        await stopping.wait()
+
+
+@asynccontextmanager
+async def running(
+    settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None], stopping: asyncio.Event
+) -> AsyncIterator[LocalShard]:
+    """The shard that a node answers from, while the node runs in this process.
+
+    Sets ``stopping`` if it cannot go on; the error is raised when the block is left. Raises as :func:`run`.
+    """
     loop = asyncio.get_running_loop()
 
     def changed() -> None:
@@ -82,7 +100,7 @@ async def serve(
     reporting = asyncio.create_task(reporter.run())
     follower.start()
     try:
-        await stopping.wait()
+        yield shard
     finally:
         await _stopped(follower, reporter, reporting, runner, shard)
     if follower.failure is not None:

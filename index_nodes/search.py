@@ -1,19 +1,20 @@
 """Answers from one captured view: the k best products over main, graphs and tail, by the same full vectors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from index_nodes.bitmaps import fields_of
 from index_nodes.exact import TIE
 from index_nodes.facets import facet
 from index_nodes.generation import Generation
+from index_nodes.hits import hit_of
 from index_nodes.passing import LocalRows, Nearest, Passing, Scores
-from index_nodes.product import ProductState
 from index_nodes.view import IndexView, Part
 from schemas.embeddings import Vector
 from schemas.filters import Filter
@@ -24,8 +25,7 @@ SCORE_DECIMALS = 6
 """Equal vectors score equally wherever they lie; float16 vectors are not finer than this."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """The hits in order, how many products passed tenant and filter, and counts of the values of some fields.
 
     ``unknown``: fields that the filter names and no product of the tenant has here.
@@ -33,12 +33,11 @@ class Found:
 
     hits: tuple[ShardHit, ...]
     candidates: int
-    facets: dict[str, ShardFacet] = field(default_factory=dict)
+    facets: dict[str, ShardFacet] = {}
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Candidates:
+class _Candidates(msgspec.Struct, frozen=True):
     """Rows of one part with their scores and slots (m,); of those with one of ``units`` only the best is shown."""
 
     part: Part
@@ -48,8 +47,7 @@ class _Candidates:
     units: list[Any]
 
 
-@dataclass(frozen=True)
-class _How:
+class _How(msgspec.Struct, frozen=True):
     """How parts are searched."""
 
     k: int
@@ -98,7 +96,7 @@ def search(
     selection = view.select(tenant, clause)
     kinds = view.kinds(tenant)
     counted = {name: facet(view, tenant, selection, name) for name in facets if name in kinds}
-    unknown = tuple(sorted(fields_of(clause) - kinds.keys()))
+    unknown = tuple(sorted(fields_of(clause) - kinds.keys())) if clause is not None else ()
     if query is None:
         return Found(_newest(view, selection.slots, k, collapse), selection.products, counted, unknown)
     how = _How(k, exact, collapse, effort)
@@ -119,7 +117,7 @@ def product(view: IndexView, tenant: str, product_id: str, *, with_vectors: bool
         content_version=ranks.content.version if ranks.content else None,
         offer_version=ranks.offer.version if ranks.offer else None,
         deleted_version=ranks.deleted.version if ranks.deleted else None,
-        hit=hit_of(product_id, state, 0.0, "main") if state.is_visible else None,
+        hit=hit_of(product_id, state) if state.is_visible else None,
         vectors=tuple(view.vector(row).astype("<f2").tobytes() for row in view.rows(slot)) if with_vectors else (),
         views=tuple(_shown(each) for each in state.views),
     )
@@ -133,37 +131,6 @@ def _shown(view: IndexedView) -> ShardView:
         timestamp_ms=view.timestamp_ms,
         flags=view.flags,
     )
-
-
-def hit_of(product_id: str, state: ProductState, similarity: float, source: str, vector: bytes = b"") -> ShardHit:
-    """A visible product as a hit."""
-    content, offer = state.content, state.offer
-    assert content is not None, product_id
-    return ShardHit(
-        product_id=product_id,
-        similarity=similarity,
-        source=source,
-        version=max(content.rank.version, offer.rank.version) if offer else content.rank.version,
-        title=content.title,
-        description=content.description,
-        attributes=state.attributes,
-        price=offer.price if offer else None,
-        currency=offer.currency if offer else None,
-        stock=offer.stock if offer else None,
-        in_stock=state.is_in_stock,
-        content_hash=_first_picture(content.views),
-        dup_group=content.dup_group,
-        agreement=content.agreement,
-        content_version=content.rank.version,
-        vector=vector,
-    )
-
-
-def _first_picture(views: tuple[IndexedView, ...]) -> bytes | None:
-    for view in views:
-        if view.content_hash:
-            return view.content_hash
-    return None
 
 
 def _best_of(view: IndexView, part: Part, passing: Passing, query: Vector, how: "_How") -> _Candidates:
@@ -186,30 +153,31 @@ def _ranked(
     view: IndexView, found: list[_Candidates], query: Vector, k: int, with_vectors: bool
 ) -> tuple[ShardHit, ...]:
     """The k best units of all parts, and of each its best product."""
-    if not any(each.units for each in found):
+    found = [each for each in found if each.units]
+    if not found:
         return ()
-    units = [unit for each in found for unit in each.units]
-    places = _leading(np.concatenate([each.scores for each in found]), units, k)
-    which = [(each.part, row) for each in found for row in each.rows.tolist()]
-    slots = np.concatenate([each.slots for each in found])[places].tolist()
-    scores = _exact_scores([which[place] for place in places], query)
-    ranked = sorted(
-        (-score, view.keys.raw(slot), slot, place) for score, slot, place in zip(scores, slots, places, strict=True)
-    )
+    units = found[0].units if len(found) == 1 else [unit for each in found for unit in each.units]
+    places = _leading(_joined([each.scores for each in found]), units, k, is_ordered=len(found) == 1)
+    slots = _joined([each.slots for each in found])[places].tolist()
+    vectors, sources = _at(found, places)
+    # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
+    scores = (vectors.astype(np.float64) @ query.astype(np.float64)).round(SCORE_DECIMALS)
+    ranked = sorted(zip((-scores).tolist(), map(view.keys.raw, slots), slots, range(len(slots)), strict=True))
     best: dict[Any, ShardHit] = {}
-    for score, key, slot, place in ranked:
-        if units[place] not in best:
-            part, row = which[place]
-            vector = part.vectors[row].astype("<f2").tobytes() if with_vectors else b""
-            best[units[place]] = hit_of(_product_id(key), view.state(slot), -score, part.source, vector)
+    for score, _, slot, nth in ranked:
+        unit = units[places[nth]]
+        if unit not in best:
+            vector = vectors[nth].astype("<f2").tobytes() if with_vectors else b""
+            best[unit] = replace(view.hit(slot), similarity=-score, source=sources[nth], vector=vector)
             if len(best) == k:
                 break
     return tuple(best.values())
 
 
-def _leading(scores: Scores, units: list[Any], k: int) -> list[int]:
+def _leading(found: Scores, units: list[Any], k: int, *, is_ordered: bool) -> list[int]:
     """The places of the first k units by score, and of those that tie with the last; ties are decided by key."""
-    order: list[int] = np.argsort(-scores).tolist()
+    scores: list[float] = found.tolist()
+    order: list[int] = list(range(len(scores))) if is_ordered else np.argsort(-found).tolist()
     first: dict[Any, int] = {}
     for place in order:
         first.setdefault(units[place], place)
@@ -219,11 +187,18 @@ def _leading(scores: Scores, units: list[Any], k: int) -> list[int]:
     return list(takewhile(lambda place: scores[place] >= least, order)) if len(first) == k else order
 
 
-def _exact_scores(rows: list[tuple[Part, int]], query: Vector) -> list[float]:
-    # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
-    vectors = np.array([part.vectors[row] for part, row in rows]).astype(np.float64)
-    scores: list[float] = (vectors @ query.astype(np.float64)).round(SCORE_DECIMALS).tolist()
-    return scores
+def _at(found: list[_Candidates], places: list[int]) -> tuple[npt.NDArray[np.float16], list[str]]:
+    """The vectors (m, dim) and sources of the rows at some places among all candidates."""
+    if len(found) == 1:
+        part, rows = found[0].part, found[0].rows
+        return part.vectors[rows[places]], [part.source] * len(places)
+    which = [(each.part, row) for each in found for row in each.rows.tolist()]
+    chosen = [which[place] for place in places]
+    return np.array([part.vectors[row] for part, row in chosen]), [part.source for part, _ in chosen]
+
+
+def _joined(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _newest(view: IndexView, passing: Passing, k: int, collapse: bool) -> tuple[ShardHit, ...]:
@@ -235,14 +210,10 @@ def _newest(view: IndexView, passing: Passing, k: int, collapse: bool) -> tuple[
     units: list[Any] = view.groups_of(slots) if collapse else slots.tolist()
     keys = [view.keys.raw(slot) for slot in slots.tolist()]
     best: dict[Any, ShardHit] = {}
-    for _, key, slot, unit in sorted(zip((-versions).tolist(), keys, slots.tolist(), units, strict=True)):
+    for _, _, slot, unit in sorted(zip((-versions).tolist(), keys, slots.tolist(), units, strict=True)):
         if len(best) == k:
             break
         if unit not in best:
             source = "main" if slot < view.generation.slots else "tail"
-            best[unit] = hit_of(_product_id(key), view.state(slot), 0.0, source)
+            best[unit] = replace(view.hit(slot), source=source)
     return tuple(best.values())
-
-
-def _product_id(raw_key: bytes) -> str:
-    return raw_key.decode().partition("/")[2]

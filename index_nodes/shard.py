@@ -12,6 +12,7 @@ from index_nodes.follower import Follower
 from index_nodes.replica import Replica
 from index_nodes.search import Found, product, search
 from index_nodes.settings import NodeSettings
+from index_nodes.view import IndexView
 from schemas.clock import Clock
 from schemas.embeddings import Vector
 from schemas.errors import DeadlineExceeded, InvalidQuery, ShardUnavailable
@@ -33,6 +34,12 @@ class LocalShard:
         self._settings, self._follower, self._clock, self._metrics = settings, follower, clock, metrics
         self._changed = asyncio.Event()
         self._pool = ThreadPoolExecutor(2, "search")
+        self._last_state: tuple[IndexView, ShardState] | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether a question would be answered now."""
+        return self._follower.replica is not None and self._follower.answers
 
     def notify(self) -> None:
         """Wake those who wait for freshness; called on the event loop after each new view."""
@@ -79,15 +86,22 @@ class LocalShard:
 
     def state(self, replica: Replica) -> ShardState:
         """How fresh the replica is."""
-        lag_ms = replica.lag_ms(self._clock.now_us())
-        return ShardState(
+        lag_ms, view = replica.lag_ms(self._clock.now_us()), replica.view
+        stale = self._is_stale(replica, lag_ms)
+        if self._last_state is not None and self._last_state[0] is view:
+            last = self._last_state[1]
+            if (last.lag_ms, last.stale, last.generation) == (lag_ms, stale, replica.seq):
+                return last
+        state = ShardState(
             shard=self._settings.shard,
             generation=replica.seq,
-            applied={partition: int(offset) for partition, offset in replica.view.offsets.applied.items()},
+            applied={partition: int(offset) for partition, offset in view.offsets.applied.items()},
             lag_ms=lag_ms,
-            stale=self._is_stale(replica, lag_ms),
+            stale=stale,
             log_id=str(replica.log_id),
         )
+        self._last_state = view, state
+        return state
 
     def _is_stale(self, replica: Replica, lag_ms: int) -> bool:
         is_held_up = replica.blocked is not None or replica.view.offsets.is_skimmed

@@ -16,6 +16,7 @@ from index_nodes.digest import Digest
 from index_nodes.exact import ExactRows
 from index_nodes.generation import Base, Generation, group_id
 from index_nodes.graph import Graph
+from index_nodes.hits import hit_of, product_id_of
 from index_nodes.keys import SlotKeys
 from index_nodes.offsets import Offsets
 from index_nodes.overlay import OverlayView, RowIds
@@ -24,6 +25,7 @@ from index_nodes.product import ProductState
 from index_nodes.tail import Block
 from schemas.embeddings import Vector
 from schemas.filters import Filter
+from schemas.shard import ShardHit
 
 _SELECTIONS_MAX = 64
 
@@ -82,6 +84,13 @@ class IndexView:
     def state(self, slot: int) -> ProductState:
         entry = self.overlay.entry(slot)
         return self.generation.state(slot) if entry < 0 else self.overlay.overlay.states[entry]
+
+    def hit(self, slot: int) -> ShardHit:
+        """The visible product at a slot, see :func:`hits.hit_of`."""
+        entry = self.overlay.entry(slot)
+        if entry < 0:
+            return self.generation.hit(slot)
+        return hit_of(product_id_of(self.keys.raw(slot)), self.overlay.overlay.states[entry])
 
     def raw_state(self, slot: int) -> bytes:
         """The state as MessagePack."""

@@ -1,7 +1,7 @@
 """What callers are told: the JSON bodies of answers, from which the OpenAPI document is generated too."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -384,14 +384,34 @@ def thumbnail_path(tenant: str, content_hash: bytes | None, size: int = _THUMBNA
 
 def product_of(hit: ShardHit, tenant: str) -> Product:
     """The product behind a hit."""
-    return Product(**_fields(hit, tenant))
+    return Product(
+        product_id=hit.product_id,
+        version=hit.version,
+        title=hit.title,
+        description=hit.description,
+        attributes=_attributes(hit),
+        price=hit.price,
+        currency=hit.currency,
+        stock=hit.stock,
+        in_stock=hit.in_stock,
+        thumbnail=thumbnail_path(tenant, hit.content_hash),
+    )
 
 
 def result_of(ranked: Ranked, position: int, tenant: str, *, explain: bool = False) -> Result:
     """The result at a position; with what its score is made of, if asked to explain."""
     hit = ranked.hit
     return Result(
-        **_fields(hit, tenant),
+        product_id=hit.product_id,
+        version=hit.version,
+        title=hit.title,
+        description=hit.description,
+        attributes=_attributes(hit),
+        price=hit.price,
+        currency=hit.currency,
+        stock=hit.stock,
+        in_stock=hit.in_stock,
+        thumbnail=thumbnail_path(tenant, hit.content_hash),
         position=position,
         score=round(ranked.score, _DIGITS),
         similarity=_cosine(hit.similarity),
@@ -460,22 +480,14 @@ def _cosine(similarity: float) -> float:
     return round(min(1.0, max(-1.0, similarity)), _DIGITS)
 
 
-def _offer(hit: ShardHit) -> Attributes:
-    """The offer among the attributes: whatever a filter can name can be read there."""
-    offer = {"price": hit.price, "currency": hit.currency, "stock": hit.stock, "in_stock": hit.in_stock}
-    return {name: value for name, value in offer.items() if value is not None}
-
-
-def _fields(hit: ShardHit, tenant: str) -> dict[str, Any]:
-    return {
-        "product_id": hit.product_id,
-        "version": hit.version,
-        "title": hit.title,
-        "description": hit.description,
-        "attributes": {**hit.attributes, **_offer(hit)},
-        "price": hit.price,
-        "currency": hit.currency,
-        "stock": hit.stock,
-        "in_stock": hit.in_stock,
-        "thumbnail": thumbnail_path(tenant, hit.content_hash),
-    }
+def _attributes(hit: ShardHit) -> Attributes:
+    """With the offer among them: whatever a filter can name can be read there."""
+    attributes = dict(hit.attributes)
+    if hit.price is not None:
+        attributes["price"] = hit.price
+    if hit.currency is not None:
+        attributes["currency"] = hit.currency
+    if hit.stock is not None:
+        attributes["stock"] = hit.stock
+    attributes["in_stock"] = hit.in_stock
+    return attributes

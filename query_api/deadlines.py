@@ -1,8 +1,10 @@
 """What a search leaves out when time runs short or the process is busy: from the end, and never in silence. Pure."""
 
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from query_api.ranking.ranker import Plan
 
@@ -55,8 +57,7 @@ _PRESSURE = (0.25, 0.4, 0.55, 0.75)
 """Shares of the target: as soon as a search is expected to take as much, one step more is left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(msgspec.Struct, frozen=True):
     """What is left out of one search.
 
     Attributes:
@@ -68,7 +69,7 @@ class Cut:
 
     plan: Plan
     steps: tuple[Step, ...] = ()
-    skip: frozenset[str] = field(default_factory=frozenset)
+    skip: frozenset[str] = frozenset()
     effort: float = 1.0
     retrieve_ms: int = 0
 

@@ -7,7 +7,8 @@ directly. A node is then asked to have applied those.
 from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from schemas.errors import InvalidQuery, UnknownLogToken
 from schemas.lane import Lane
@@ -20,14 +21,13 @@ FACTS_MAX = 2_048
 _FACTS_LOOKED_AT = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """What an answer should have applied: index-log partition → next offset.
 
     ``is_covered`` is False while a position has no fact, so that nobody can say yet what it asks for.
     """
 
-    min_applied: dict[int, int] = field(default_factory=dict)
+    min_applied: dict[int, int] = {}
     is_covered: bool = True
 
 

@@ -27,7 +27,7 @@ from query_api.settings import ApiSettings, check_host
 from query_api.shards.cluster import Cluster
 from query_api.shards.cluster_feed import ClusterFeed
 from query_api.shards.remote import open_session
-from query_api.shards.scatter import RoutedShards, Scatter, ShardDirectory
+from query_api.shards.scatter import InProcess, LocalFirst, RoutedShards, Scatter, ShardDirectory
 from schemas.clock import Clock, SystemClock
 from schemas.errors import TransientError
 from schemas.events import ProductAdded, ProductDeleted
@@ -128,11 +128,11 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    settings: ApiSettings, metrics: Metrics, render_metrics: Callable[[], bytes]
+    settings: ApiSettings, metrics: Metrics, render_metrics: Callable[[], bytes], local: InProcess | None = None
 ) -> AsyncIterator[Parts]:
     """The real parts, closed in reverse order: feedback is sent, the publisher is flushed.
 
-    Waits for a broker, which a fresh start may bring up at the same time.
+    Waits for a broker, which a fresh start may bring up at the same time. ``local``: a shard that this process serves.
 
     Raises:
         SettingsError: other machines are to be served, and there is no key; or the model of ranking is none.
@@ -160,12 +160,13 @@ async def open_parts(
         stack.push_async_callback(asyncio.to_thread, quality.stop)
         comparer = GeometryProcess()
         stack.push_async_callback(asyncio.to_thread, comparer.close)
+        routed = RoutedShards(cluster, session)
         space = settings.lane.space
         has_encoder = settings.has_encoder
         yield Parts(
             settings=settings,
             cluster=cluster,
-            directory=RoutedShards(cluster, session),
+            directory=routed if local is None else LocalFirst(local, routed),
             encoder=RemoteEncoder(session, settings.encoder_url, space) if has_encoder else NoEncoder(space),
             publisher=publisher,
             tenants=TenantDirectory(store),

@@ -1,11 +1,11 @@
 """What a query is made of: pictures, texts, products and vectors, each with a weight, and their sum. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from query_api.settings import Limits
 from schemas.embeddings import Space, Vector, normalise
@@ -47,8 +47,7 @@ class PartBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How much it counts beside the others; below 0: unlike this."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A checked part: exactly one of image, text, product_id and vector, and a weight that is not 0."""
 
     weight: float = 1.0

@@ -33,7 +33,7 @@ from schemas.feedback import Search, Shown
 from schemas.lane import Lane
 from schemas.metrics import Metrics
 from schemas.progress import ReadToken
-from schemas.shard import ShardAnswer, ShardHit, ShardSearch
+from schemas.shard import ShardAnswer, ShardHit, ShardSearch, ShardState
 
 RETRIEVED_MAX = 1_000
 """A shard returns no more."""
@@ -69,6 +69,16 @@ class RankedSearch(NamedTuple):
         return self.retrieved.hits[0].similarity if self.retrieved.hits else None
 
 
+@dataclass(slots=True)
+class _Fresh:
+    """Shards' states, the read token that stands for them, and how they are told."""
+
+    states: list[ShardState] = field(default_factory=list)
+    token: ReadToken = field(default_factory=ReadToken)
+    encoded: str = field(default_factory=lambda: ReadToken().encode())
+    shards: list[answers.ShardFreshness] = field(default_factory=list)
+
+
 def _undeclared(tenant: str) -> Mapping[str, str]:  # noqa: ARG001
     return {}
 
@@ -92,6 +102,7 @@ class Searcher:
     pressure: Pressure = field(default_factory=Pressure)
     budgets: Budgets = Budgets()  # noqa: RUF009  # frozen
     target_ms: int = TARGET_MS
+    last_fresh: _Fresh = field(default_factory=_Fresh)
 
     async def search(self, caller: Caller, query: Query) -> answers.SearchAnswer:
         """The answer to a checked query.
@@ -110,7 +121,8 @@ class Searcher:
             self.pressure.end(began, self.clock.monotonic())
 
     async def _searched(self, caller: Caller, query: Query, started: float) -> answers.SearchAnswer:
-        fields.check_declared(query.filter, self.attribute_types(caller.tenant))
+        if query.filter is not None:
+            fields.check_declared(query.filter, self.attribute_types(caller.tenant))
         needed, wait_ms = await self._freshness(caller, query)
         waited = self.clock.monotonic()
         found = await self.vectors.resolve(query, caller.tenant, timeout_s=query.timeout_ms / 1000)
@@ -138,12 +150,13 @@ class Searcher:
         }
         timings_ms = _rounded(timings, found.timings_ms) | ranked.outcome.timings_ms
         answer = self._answer(caller, query, ranked, shown, is_met, timings_ms)
-        answer = structs.replace(
-            answer,
-            warnings=[*picture_gate.warnings_of(found.flags), *answer.warnings],
-            limited_matches=answers.results_of(nearest, caller.tenant) if _is_limited(query, shown) else UNSET,
-            regions=regions,
-        )
+        if found.flags or regions is not UNSET or _is_limited(query, shown):
+            answer = structs.replace(
+                answer,
+                warnings=[*picture_gate.warnings_of(found.flags), *answer.warnings],
+                limited_matches=answers.results_of(nearest, caller.tenant) if _is_limited(query, shown) else UNSET,
+                regions=regions,
+            )
         self._tell(caller, query, found, answer, self.ranker.features_of(shown, ranked.asked, ranked.best or 0.0))
         return answer
 
@@ -262,7 +275,7 @@ class Searcher:
             effort=cut.effort if cut else 1.0,
         )
         shards = await self.scatter.search(request)
-        if not shards.is_partial:
+        if request.filter is not None and not shards.is_partial:
             fields.check_known(shards.answers, self.attribute_types(caller.tenant))
         lists = [answer.hits for answer in shards.answers]
         hits = merging.best(lists, wanted, by_similarity=found.vector is not None, collapse=is_collapsed)
@@ -286,6 +299,14 @@ class Searcher:
         monotonic = self.cluster.requirement(known)
         return _both(needed, monotonic), max(left_ms, _SESSION_WAIT_MS)
 
+    def _freshness_of(self, states: list[ShardState]) -> "_Fresh":
+        """What an answer says of the states it was made of: the same until a shard has applied something more."""
+        if self.last_fresh.states != states:
+            token = answer_token(states)
+            self.last_fresh.states, self.last_fresh.token = states, token
+            self.last_fresh.encoded, self.last_fresh.shards = token.encode(), answers.freshness_of(states)
+        return self.last_fresh
+
     def _answer(
         self,
         caller: Caller,
@@ -296,17 +317,16 @@ class Searcher:
         timings_ms: dict[str, float],
     ) -> answers.SearchAnswer:
         shards, explain = ranked.retrieved.shards, query.ranking.explain
-        states = [answer.state for answer in shards.answers]
-        token = answer_token(states)
-        self.sessions.remember(caller.tenant, query.session, token)
+        fresh = self._freshness_of([answer.state for answer in shards.answers])
+        self.sessions.remember(caller.tenant, query.session, fresh.token)
         return answers.SearchAnswer(
             query_id=secrets.token_hex(16),
             results=answers.results_of(shown, caller.tenant, explain=explain),
             no_match=not shown and not shards.is_partial,
             total_candidates=sum(answer.total_candidates for answer in shards.answers),
             freshness_met=is_met and not (query.token.positions and shards.is_partial),
-            read_token=token.encode(),
-            freshness=answers.freshness_of(states),
+            read_token=fresh.encoded,
+            freshness=fresh.shards,
             shards=answers.ShardCount(shards.answered, shards.total),
             timings_ms=timings_ms,
             warnings=_warnings(shards, is_met) + ranked.cut.warnings + ranked.outcome.warnings,

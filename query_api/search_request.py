@@ -1,7 +1,6 @@
 """What a caller may ask: the body of a search, checked once, in the form that the pipeline works with. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -121,8 +120,7 @@ class RawParameters(RankParameters, frozen=True, kw_only=True, forbid_unknown_fi
     partial: Partial = "allow"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A checked search.
 
     Attributes:
@@ -144,7 +142,7 @@ class Query:
     filter_json: str | None = None
     k: int = 10
     timeout_ms: int = TIMEOUT_MS
-    token: ReadToken = field(default_factory=ReadToken)
+    token: ReadToken = ReadToken()
     wait_ms: int = 0
     require: bool = False
     session: str | None = None
@@ -152,7 +150,7 @@ class Query:
     collapse: bool = False
     limited_matches: bool = False
     forbids_partial: bool = False
-    ranking: RankOptions = field(default_factory=RankOptions)
+    ranking: RankOptions = RankOptions()
 
 
 def decode_body(raw: bytes, decoder: msgspec.json.Decoder[S]) -> S:

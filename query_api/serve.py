@@ -9,6 +9,7 @@ from query_api.app import create_app
 from query_api.parts import open_parts
 from query_api.serving import serve_app, until_stopped
 from query_api.settings import ApiSettings
+from query_api.shards.scatter import InProcess
 from schemas.metrics import Metrics
 
 _DRAIN_S = 3.0
@@ -29,12 +30,17 @@ def run(
     Raises:
         SettingsError: ``port-in-use``, or topics that do not exist.
     """
-    uvloop.run(until_stopped(_serve(settings, metrics, on_ready, render_metrics)))
+    uvloop.run(until_stopped(serve(settings, metrics, on_ready, render_metrics)))
 
 
-async def _serve(
-    settings: ApiSettings, metrics: Metrics, on_ready: Callable[[], None], render_metrics: Callable[[], bytes]
+async def serve(
+    settings: ApiSettings,
+    metrics: Metrics,
+    on_ready: Callable[[], None],
+    render_metrics: Callable[[], bytes],
+    local: InProcess | None = None,
 ) -> None:
-    async with open_parts(settings, metrics, render_metrics) as parts:
+    """As :func:`run`, until cancelled; ``local`` is a shard served by this process, which is asked without a hop."""
+    async with open_parts(settings, metrics, render_metrics, local) as parts:
         runner = web.AppRunner(create_app(settings, parts), access_log=None, shutdown_timeout=_DRAIN_S)
-        await serve_app(runner, settings.host, settings.port, on_ready)
+        await serve_app(runner, settings.host, settings.port, on_ready, shares_port=settings.shares_port)

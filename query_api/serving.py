@@ -12,15 +12,19 @@ from schemas.errors import SettingsError
 log = structlog.get_logger()
 
 
-async def serve_app(runner: web.AppRunner, host: str, port: int, on_ready: Callable[[], None]) -> None:
+async def serve_app(
+    runner: web.AppRunner, host: str, port: int, on_ready: Callable[[], None], *, shares_port: bool = False
+) -> None:
     """Serve until cancelled, then drain.
+
+    ``shares_port``: others that say so, too, may listen on the same port; the system spreads connections over them.
 
     Raises:
         SettingsError: ``port-in-use``.
     """
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, reuse_port=shares_port or None)
         try:
             await site.start()
         except OSError as error:

@@ -47,6 +47,8 @@ class ApiSettings:
     store_url: str
     host: str = "127.0.0.1"
     port: int = 8080
+    shares_port: bool = False
+    """Other API processes of this machine may listen on the same port."""
     encoder: str = BUNDLED_ENCODER
     encoder_url: str = ""
     timeout_ms: int = TIMEOUT_MS
@@ -71,9 +73,9 @@ class ApiSettings:
 
     @staticmethod
     def from_env(environ: Mapping[str, str], *, discovered: str | None = None) -> "ApiSettings":
-        """Read FRESHLENS_HOST, _PORT, _ENCODER, _ENCODER_URL, _STORE, _TIMEOUT_MS, _TARGET_MS, _NODE_AGE_MAX_S,
-        _NO_MATCH_IMAGE, _NO_MATCH_TEXT, _BODY_BYTES_MAX, _K_MAX, _TEXT_CHARS_MAX, _REQUESTS_MAX, _KEYS_POLL_S,
-        _CORS_ORIGINS, and what ranking, the lane and Kafka need.
+        """Read FRESHLENS_HOST, _PORT, _PORT_SHARED, _ENCODER, _ENCODER_URL, _STORE, _TIMEOUT_MS, _TARGET_MS,
+        _NODE_AGE_MAX_S, _NO_MATCH_IMAGE, _NO_MATCH_TEXT, _BODY_BYTES_MAX, _K_MAX, _TEXT_CHARS_MAX, _REQUESTS_MAX,
+        _KEYS_POLL_S, _CORS_ORIGINS, and what ranking, the lane and Kafka need.
 
         ``discovered`` is the address of a broker we know of ourselves; the environment wins over it.
 
@@ -93,6 +95,7 @@ class ApiSettings:
             store_url=env.store_url(),
             host=env.text("FRESHLENS_HOST", "127.0.0.1").strip("[]"),
             port=env.integer("FRESHLENS_PORT", 8080, 0, 65_535),
+            shares_port=env.integer("FRESHLENS_PORT_SHARED", 0, 0, 1) == 1,
             encoder=encoder,
             encoder_url=encoder_url,
             timeout_ms=env.integer("FRESHLENS_TIMEOUT_MS", TIMEOUT_MS, 1, TIMEOUT_MS_MAX),

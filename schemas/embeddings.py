@@ -1,5 +1,6 @@
 """Embedding spaces: the agreement under which two vectors may be compared."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,13 +58,13 @@ def normalise(values: npt.ArrayLike, space: Space, *, space_name: str = "") -> V
         raise InvalidVector("a vector is a list of numbers") from None
     if vector.shape != (space.dim,):
         raise InvalidVector(f"the vector has shape {vector.shape}, space {space.name!r} has ({space.dim},)")
-    if not np.isfinite(vector).all():
-        raise InvalidVector("the vector has a value that is not finite")
     largest = float(np.abs(vector).max())
+    if not math.isfinite(largest):  # a NaN is the greatest, too
+        raise InvalidVector("the vector has a value that is not finite")
     if largest < 1e-12:
         raise InvalidVector("the vector is all zeros")
     scaled = vector / largest  # or the squares of large values would overflow to an infinite norm
-    return (scaled / np.linalg.norm(scaled)).astype(np.float32)
+    return (scaled / math.sqrt(float(scaled @ scaled))).astype(np.float32)
 
 
 def to_fp16(vector: Vector) -> bytes:

@@ -80,11 +80,12 @@ def logs_command(context: Context, role: str | None, lines: int) -> None:
     Example:
         freshlens logs embed -n 100
     """
-    for name in [role] if role else [*ROLES, "kafka"]:
-        path = context.data / "logs" / f"{name}.log"
-        if not path.exists():
-            continue
-        if role is None:
+    folder = context.data / "logs"
+    names = [role] if role else [*ROLES, "kafka"]
+    patterns = [pattern for name in names for pattern in (f"{name}.log", f"{name}-*.log")]
+    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    for path in paths:
+        if len(names) > 1 or len(paths) > 1:
             click.echo(f"== {path}")
         click.echo("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
 

@@ -79,6 +79,9 @@ async def _receive(request: web.Request) -> None:
     """Have the whole body here; the handler reads it from memory."""
     if not request.can_read_body:
         return
+    if request.content.is_eof():  # it came with the headers
+        await request.read()
+        return
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             await request.read()

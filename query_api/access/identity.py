@@ -5,6 +5,7 @@ parameter. Once one exists the key says whose products a request sees, whatever 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -105,6 +106,7 @@ def check_access(request: web.Request, host: str, origins: tuple[str, ...] = ())
         raise HostRefused("a page of another origin may not change anything here")
 
 
+@lru_cache(maxsize=64)
 def host_name(header: str) -> str:
     """The name within a Host header, without port and brackets; empty for one that is none."""
     try:

@@ -31,7 +31,9 @@ def linear(pool: Pool, asked: Asked) -> Pool:
     }
     shares = {name: weight * signal(pool, asked) for name, (weight, signal) in signals.items() if weight}
     if not shares and weights.visual == 1.0:  # most searches; nodes round similarities already
-        return ordered(Ranked(hit, visual(hit), {"visual": visual(hit)}) for hit, *_ in pool)
+        return ordered(
+            [Ranked(hit, seen, {"visual": seen}) for hit, seen in [(each.hit, visual(each.hit)) for each in pool]]
+        )
     seen = weights.visual * np.array([visual(ranked.hit) for ranked in pool], np.float64)
     names = ("visual", *shares)
     rows = np.column_stack([seen, *shares.values()]).round(DIGITS)

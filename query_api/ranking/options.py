@@ -1,6 +1,5 @@
 """What a caller may say about the order of the answer: fields of a search, checked once. Pure."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -57,11 +56,10 @@ class RankParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     explain: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankOptions:
+class RankOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The checked form of RankFields, with the settings' own where nothing was said."""
 
-    weights: Weights = Weights()  # noqa: RUF009  # frozen
+    weights: Weights = Weights()
     mode: Mode | None = None
     diversity: float = 0.0
     prefer: Filter | None = None

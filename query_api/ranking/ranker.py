@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
+
 from query_api.ranking import merchandising, stock
 from query_api.ranking.clicks_seen import ClicksSeen
 from query_api.ranking.diversity import diversify
@@ -27,8 +29,7 @@ from schemas.shard import ShardHit
 _IN_STOCK = AnyOf("in_stock", (True,))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How a search will be ranked.
 
     Attributes:
@@ -46,7 +47,7 @@ class Plan:
     filter: Filter | None = None
     rule_set: RuleSet
     rules: tuple[ActiveRule, ...] = ()
-    pins: dict[str, tuple[int, str]] = field(default_factory=dict)
+    pins: dict[str, tuple[int, str]] = {}
     is_personal: bool = False
     may_verify: bool = False
     collapse: bool = False

@@ -1,11 +1,11 @@
 """Stages with budgets: each turns an ordered pool of candidates into another one, or is left out with a warning."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import msgspec
 import structlog
 
 from query_api.ranking.options import RankOptions
@@ -29,8 +29,7 @@ class Picture:
     content_hash: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that stages may look at beside the pool; nothing in it changes.
 
     Attributes:
@@ -124,7 +123,7 @@ async def _run(stage: Stage, outcome: Outcome, asked: Asked, left_ms: Callable[[
     """Why the stage changed nothing; empty when it ran."""
     try:
         made = stage.run(outcome.pool, asked)
-        if inspect.isawaitable(made):
+        if not isinstance(made, list):
             async with asyncio.timeout(max(left_ms(), 1.0) / 1000):
                 made = await made
         outcome.pool = made

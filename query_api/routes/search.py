@@ -1,6 +1,5 @@
 """Routes of shoppers: search, more like this, explain, and what they did with the results."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Annotated
@@ -145,7 +144,7 @@ async def feedback(request: web.Request) -> web.Response:
 def respecting(request: web.Request, query: Query) -> Query:
     if not is_not_to_be_tracked(request.headers):
         return query
-    return dataclasses.replace(query, ranking=dataclasses.replace(query.ranking, personalise=False))
+    return msgspec.structs.replace(query, ranking=msgspec.structs.replace(query.ranking, personalise=False))
 
 
 def decode_filter(text: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ from schemas.shard import ShardHit
 
 
 def best(
-    answers: Iterable[Sequence[ShardHit]], k: int, *, by_similarity: bool = True, collapse: bool = False
+    answers: Sequence[Sequence[ShardHit]], k: int, *, by_similarity: bool = True, collapse: bool = False
 ) -> list[ShardHit]:
     """The k best hits over all shards; ties fall to the product_id, so that equal scores do not flicker.
 
@@ -18,6 +18,9 @@ def best(
         by_similarity: False for searches without a vector, which answer newest first.
         collapse: keep the best of each duplicate group only, as each shard did.
     """
+    if len(answers) == 1:  # in order already
+        alone = answers[0]
+        return list(islice(_collapsed(alone), k)) if collapse else list(alone[:k])
     hits: Iterator[ShardHit] = merge(*answers, key=_by_similarity if by_similarity else _newest_first)
     return list(islice(_collapsed(hits) if collapse else hits, k))
 

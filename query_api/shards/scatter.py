@@ -204,6 +204,37 @@ class RoutedShards:
 
 
 @dataclass(frozen=True, slots=True)
+class InProcess:
+    """The shard that this process serves itself: a replica that is asked without a hop.
+
+    Attributes:
+        number: of the shard in the layout.
+        answers: whether it would be answered now.
+    """
+
+    number: int
+    shard: Shard
+    answers: Callable[[], bool]
+    node_id: str
+
+    def failed(self) -> None:
+        """Nothing to do: the next search asks again whether it answers."""
+
+
+class LocalFirst:
+    """A ShardDirectory that knows nobody else for this process's own shard, as long as that answers."""
+
+    def __init__(self, local: InProcess, others: ShardDirectory) -> None:
+        self._local, self._own, self._others = local, (local,), others
+
+    def replicas(self, shard: int) -> Sequence[Replica]:
+        """Our own shard alone; of others, and while ours does not answer, what the others' directory says."""
+        if shard == self._local.number and self._local.answers():
+            return self._own
+        return self._others.replicas(shard)
+
+
+@dataclass(frozen=True, slots=True)
 class _RoutedReplica:
     shard: Shard
     on_failure: Callable[[str], None]

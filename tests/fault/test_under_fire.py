@@ -142,7 +142,7 @@ def test_nothing_is_lost_and_nothing_haunts(tmp_path: Path) -> None:
         assert asyncio.run(missing_and_haunting(running, half)) == ([], [])
 
         async def kill_each() -> None:
-            for role in ("embed", "deletes", "node", "encoder", "api", "feedback", "compactor", "kafka"):
+            for role in ("embed", "deletes", "encoder", "search", "feedback", "compactor", "kafka"):
                 before = running.run.processes[role]
                 running.kill_role(role)
                 async with asyncio.timeout(120):

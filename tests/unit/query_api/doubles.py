@@ -299,7 +299,7 @@ class Api:
     def records(self) -> list[tuple[str, object]]:
         """What left for Kafka: (topic, record)."""
         waiting = self.feedback.records
-        taken = [waiting.get_nowait() for _ in range(waiting.qsize())]
+        taken = [waiting.popleft() for _ in range(len(waiting))]
         return [(topic, record) for topic, _, record in taken]
 
 

@@ -1,9 +1,9 @@
 """What is left out when time runs short or many wait: in one order, said, and counted."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from query_api.deadlines import Budgets, Step, cut, step_by_pressure, step_by_time
 from query_api.pressure import Pressure
