@@ -139,6 +139,13 @@ class Generation:
         begin, end = np.searchsorted(self._extra_slots, (slot, slot + 1)).tolist()
         return (slot, *range(self._first_rows + begin, self._first_rows + end))
 
+    def rows_of_all(self, slots: LocalRows) -> LocalRows:
+        """The rows of all views of these slots, in no order; slots beyond the generation have none."""
+        slots = slots[slots < self._first_rows]
+        begins, ends = (np.searchsorted(self._extra_slots, slots, side) for side in ("left", "right"))
+        further = [np.arange(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+        return np.concatenate([slots, *(self._first_rows + each for each in further)])
+
     def groups_of(self, slots: LocalRows) -> list[bytes]:
         """The duplicate group of each slot, see :func:`group_id`."""
         groups: list[bytes] = self._groups[slots].tolist()

@@ -1,6 +1,8 @@
 """Answers from one captured view: the k best products over main, graphs and tail, by the same full vectors."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
@@ -14,6 +16,7 @@ from index_nodes.exact import TIE
 from index_nodes.facets import facet
 from index_nodes.generation import Generation
 from index_nodes.hits import hit_of
+from index_nodes.hot_searches import HotSearches, Question, digest_of
 from index_nodes.passing import LocalRows, Nearest, Passing, Scores
 from index_nodes.view import IndexView, Part
 from schemas.embeddings import Vector
@@ -63,6 +66,33 @@ class _How(msgspec.Struct, frozen=True):
         return part.search(query, wanted, passing)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """One search: what is asked of which view, and where what was found before is kept."""
+
+    view: IndexView
+    tenant: str
+    clause: Filter | None
+    query: Vector
+    how: _How
+    hot: HotSearches | None
+
+    @cached_property
+    def digest(self) -> bytes:
+        return digest_of(self.query)
+
+    def rows(self, part: Part, wanted: int, passing: Passing) -> Nearest:
+        """The nearest rows of one part, from what is kept where that is the generation."""
+
+        def search() -> Nearest:
+            return self.how.search(part, self.query, wanted, passing)
+
+        if self.hot is None or not isinstance(part, Generation):
+            return search()
+        question = Question(self.tenant, self.clause, self.digest, wanted, self.how.exact, self.how.effort)
+        return self.hot.search(self.view, question, self.query, passing, search)
+
+
 def search(
     view: IndexView,
     *,
@@ -75,6 +105,7 @@ def search(
     with_vectors: bool = False,
     facets: Sequence[str] = (),
     effort: float = 1.0,
+    hot: HotSearches | None = None,
 ) -> Found:
     """The min(k, matches) best products of a tenant.
 
@@ -86,6 +117,7 @@ def search(
         with_vectors: each hit with the vector of its best row.
         facets: fields whose values are counted over all products that pass.
         effort: the share of the usual work that may be done in an approximate index, above 0.
+        hot: what earlier searches found in the generation; without it all is searched.
 
     Returns:
         Hits by similarity descending, then product_id.
@@ -99,8 +131,8 @@ def search(
     unknown = tuple(sorted(fields_of(clause) - kinds.keys())) if clause is not None else ()
     if query is None:
         return Found(_newest(view, selection.slots, k, collapse), selection.products, counted, unknown)
-    how = _How(k, exact, collapse, effort)
-    found = [_best_of(view, part, passing, query, how) for part, passing in selection.parts]
+    asked = _Asked(view, tenant, clause, query, _How(k, exact, collapse, effort), hot)
+    found = [_best_of(asked, part, passing) for part, passing in selection.parts]
     return Found(_ranked(view, found, query, k, with_vectors), selection.products, counted, unknown)
 
 
@@ -133,15 +165,16 @@ def _shown(view: IndexedView) -> ShardView:
     )
 
 
-def _best_of(view: IndexView, part: Part, passing: Passing, query: Vector, how: "_How") -> _Candidates:
+def _best_of(asked: _Asked, part: Part, passing: Passing) -> _Candidates:
     """Rows of at least min(k, matches) products (or groups) of one part, the best among them.
 
     A product may take several rows and a group many products, so more are asked for until there are enough, or no
     more rows.
     """
+    view, how = asked.view, asked.how
     wanted = how.k
     while True:
-        rows, scores = how.search(part, query, wanted, passing)
+        rows, scores = asked.rows(part, wanted, passing)
         slots = view.slots_of(part, rows)
         units: list[Any] = view.groups_of(slots) if how.collapse else slots.tolist()
         if len(set(units)) >= how.k or wanted >= passing.count:

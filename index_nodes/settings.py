@@ -33,11 +33,13 @@ class NodeSettings:
     """Lagging by more than this, answers say that they are stale."""
     delta_rows_max: int = ROWS_MAX
     """Rows and changed products held beside the generation; beyond, content waits for the next one (skim mode)."""
+    hot_searches_max: int = 4_096
+    """Searches whose rows of the generation are remembered; 0: none."""
 
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "NodeSettings":
         """From ``KAFKA_*`` and ``FRESHLENS_``: LANE, SPACE, PARTITIONS, SHARDS, DATA, STORE, SHARD, REPLICA, NODE_ID,
-        NODE_HOST, NODE_PORT, HEADS_POLL_S, STALE_AFTER_MS and DELTA_ROWS_MAX.
+        NODE_HOST, NODE_PORT, HEADS_POLL_S, STALE_AFTER_MS, DELTA_ROWS_MAX and HOT_SEARCHES_MAX.
 
         Raises:
             SettingsError: with everything that is wrong, at once.
@@ -63,6 +65,7 @@ class NodeSettings:
             heads_poll_s=env.seconds("FRESHLENS_HEADS_POLL_S", 5.0),
             stale_after_ms=env.integer("FRESHLENS_STALE_AFTER_MS", 10_000, 1, 86_400_000),
             delta_rows_max=env.integer("FRESHLENS_DELTA_ROWS_MAX", ROWS_MAX, 1, 1 << 31),
+            hot_searches_max=env.integer("FRESHLENS_HOT_SEARCHES_MAX", 4_096, 0, 10_000_000),
         )
         env.finish()
         return settings

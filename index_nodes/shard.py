@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from index_nodes.follower import Follower
+from index_nodes.hot_searches import HotSearches
 from index_nodes.replica import Replica
 from index_nodes.search import Found, product, search
 from index_nodes.settings import NodeSettings
@@ -34,6 +35,7 @@ class LocalShard:
         self._settings, self._follower, self._clock, self._metrics = settings, follower, clock, metrics
         self._changed = asyncio.Event()
         self._pool = ThreadPoolExecutor(2, "search")
+        self._hot = HotSearches(settings.hot_searches_max, metrics)
         self._last_state: tuple[IndexView, ShardState] | None = None
 
     @property
@@ -164,6 +166,7 @@ class LocalShard:
             with_vectors=request.with_vectors,
             facets=request.facets,
             effort=request.effort,
+            hot=self._hot,
         )
         if request.filter is None and not request.exact and not request.facets:
             return work()

@@ -49,6 +49,7 @@ MetricName = Literal[
     "freshlens_generations_refused_total",
     "freshlens_node_serving",
     "freshlens_shard_search_seconds",
+    "freshlens_hot_searches_total",
     "freshlens_compactions_total",
     "freshlens_compaction_seconds",
     "freshlens_rejected_in_a_row",
@@ -115,6 +116,11 @@ METRICS: dict[MetricName, Metric] = {
     ),
     "freshlens_node_serving": Metric("gauge", "1 while the node is SERVING."),
     "freshlens_shard_search_seconds": Metric("histogram", "Time of one search within a node.", ("plan",)),
+    "freshlens_hot_searches_total": Metric(
+        "counter",
+        "Searches of a generation's rows: known from before (hit), known but too much has changed, or not known.",
+        ("result",),
+    ),
     "freshlens_compactions_total": Metric("counter", "Compactions, by how they ended.", ("outcome",)),
     "freshlens_compaction_seconds": Metric("histogram", "Time of one compaction."),
     "freshlens_rejected_in_a_row": Metric(

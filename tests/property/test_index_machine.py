@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from index_nodes.applier import ROWS_MAX
 from index_nodes.compaction import compact_once
 from index_nodes.heads import head_numbers
+from index_nodes.hot_searches import HotSearches
 from index_nodes.publication import roll_back
 from index_nodes.replica import Replica
 from index_nodes.retention import collect
@@ -61,6 +62,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.written: list[IndexLogRecord] = []
         self.oracle = Oracle()
         self.held: tuple[IndexView, int, list[tuple[str, float]]] | None = None
+        self.hot = HotSearches(32)  # over crashes, swaps and rollbacks: what is kept may never be what was
         self.replica = self.restored()
 
     def teardown(self) -> None:
@@ -164,13 +166,13 @@ class IndexMachine(RuleBasedStateMachine):
             assert self.answers(view, picture) == expected
 
     def answers(self, view: IndexView, picture: int) -> list[tuple[str, float]]:
-        found = search(view, tenant="a", query=strategies.PICTURES[picture], k=10)
+        found = search(view, tenant="a", query=strategies.PICTURES[picture], k=10, hot=self.hot)
         return [(hit.product_id, hit.similarity) for hit in found.hits]
 
     @rule(picture=strategies.pictures, k=st.integers(1, 7), tenant=strategies.tenants, exact=st.booleans())
     def searched(self, picture: int, k: int, tenant: str, exact: bool) -> None:
         query = strategies.PICTURES[picture]
-        found = search(self.replica.view, tenant=tenant, query=query, k=k, exact=exact)
+        found = search(self.replica.view, tenant=tenant, query=query, k=k, exact=exact, hot=self.hot)
         given = [(hit.product_id, hit.similarity) for hit in found.hits]
         expected = self.oracle.search(tenant, query, k)
         assert given == expected, (given, expected)
@@ -180,7 +182,8 @@ class IndexMachine(RuleBasedStateMachine):
     def collapsed(self, picture: int, k: int, tenant: str, exact: bool) -> None:
         """Of duplicates the best alone, and still as many as there are."""
         query = strategies.PICTURES[picture]
-        found = search(self.replica.view, tenant=tenant, query=query, k=k, exact=exact, collapse=True)
+        view = self.replica.view
+        found = search(view, tenant=tenant, query=query, k=k, exact=exact, collapse=True, hot=self.hot)
         given = [(hit.product_id, hit.similarity) for hit in found.hits]
         assert given == self.oracle.search(tenant, query, k, collapse=True)
 
@@ -188,7 +191,7 @@ class IndexMachine(RuleBasedStateMachine):
     def filtered(self, picture: int, k: int, tenant: str, clause: Filter) -> None:
         query = strategies.PICTURES[picture]
         try:
-            found = search(self.replica.view, tenant=tenant, query=query, k=k, clause=clause)
+            found = search(self.replica.view, tenant=tenant, query=query, k=k, clause=clause, hot=self.hot)
         except QueryError as error:
             if error.code != "unknown-field":
                 raise
