@@ -68,8 +68,8 @@ class LocalShard:
             freshness_met=is_met,
             search_ms=round(taken_s * 1000, 3),
             facets=found.facets,
-            unknown_fields=found.unknown,
-            fields=tuple(replica.view.kinds(request.tenant)) if found.unknown else (),
+            unknown_fields=(unknown := _unknown(found, replica.view.kinds(request.tenant), request.preferred)),
+            fields=tuple(replica.view.kinds(request.tenant)) if unknown else (),
         )
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
@@ -175,3 +175,7 @@ class LocalShard:
             return await asyncio.wait_for(loop.run_in_executor(self._pool, work), request.timeout_ms / 1000)
         except TimeoutError:
             raise DeadlineExceeded(f"not done within {request.timeout_ms} ms") from None
+
+
+def _unknown(found: Found, known: Mapping[str, object], preferred: tuple[str, ...]) -> tuple[str, ...]:
+    return (*found.unknown, *(name for name in preferred if name not in known)) if preferred else found.unknown

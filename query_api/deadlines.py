@@ -65,6 +65,7 @@ class Cut(msgspec.Struct, frozen=True):
         skip: stages of ranking to leave out.
         effort: the share of the usual work that approximate indexes may do.
         retrieve_ms: how long shards are waited for.
+        patience_ms: how long a slow shard is waited for once another has answered; None: as long.
     """
 
     plan: Plan
@@ -72,6 +73,7 @@ class Cut(msgspec.Struct, frozen=True):
     skip: frozenset[str] = frozenset()
     effort: float = 1.0
     retrieve_ms: int = 0
+    patience_ms: int | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -125,13 +127,14 @@ def cut(
         if changes and not (reached is Step.PROBES and is_exact):
             steps.append(reached)
     waited = left_ms - budgets.format
-    hurried = min(waited, budgets.retrieve) if step is Step.PARTIAL else waited
+    patience = int(min(max(waited, 1), budgets.retrieve)) if step is Step.PARTIAL else None
     return Cut(
         leaner,
         tuple(steps),
         _SKIPPED.get(min(step, Step.DIVERSITY), frozenset()),
         EFFORT_HURRIED if step >= Step.PROBES and not is_exact else 1.0,
-        max(1, int(hurried)),
+        max(1, int(waited)),
+        patience,
     )
 
 

@@ -44,6 +44,11 @@ def check_known(answers: Sequence[ShardAnswer], declared: Iterable[str]) -> None
         raise UnknownField(f"no product has {said}; fields are {', '.join(sorted(known))}")
 
 
+def fields_of(filter_: Filter | None) -> set[str]:
+    """The fields that a filter names."""
+    return {leaf.field for leaf in _leaves(filter_)}
+
+
 def _leaves(filter_: Filter | None) -> Iterable[AnyOf | Range]:
     match filter_:
         case And(clauses) | Or(clauses):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from query_api.settings import Limits
 from schemas.embeddings import Space, Vector, normalise
-from schemas.errors import InvalidQuery
+from schemas.errors import InvalidProduct, InvalidQuery
 from schemas.identity import product_key
 from schemas.product_lines import decode_base64
 
@@ -153,12 +153,15 @@ def checked_text(text: str, limits: Limits, name: str) -> str:
 
 
 def image_bytes(image: ImageBody | str | None) -> bytes | None:
-    """The bytes of a picture within JSON; raises InvalidProduct when they do not decode."""
+    """The bytes of a picture within JSON; raises InvalidQuery when they do not decode."""
     if image is None:
         return None
     if isinstance(image, str) and not image.startswith("data:"):
         raise InvalidQuery('image is {"base64": "…"} or a data: URL')
-    raw = decode_base64(image if isinstance(image, str) else image.base64)
+    try:
+        raw = decode_base64(image if isinstance(image, str) else image.base64)
+    except InvalidProduct as error:
+        raise InvalidQuery(error.message) from None
     if not raw:
         raise InvalidQuery("the picture is empty")
     return raw

@@ -272,10 +272,11 @@ class Searcher:
             collapse=is_collapsed,
             with_vectors=plan is not None and plan.with_vectors,
             facets=query.facets,
+            preferred=tuple(sorted(fields.fields_of(prefer))) if (prefer := query.ranking.prefer) else (),
             effort=cut.effort if cut else 1.0,
         )
-        shards = await self.scatter.search(request)
-        if request.filter is not None and not shards.is_partial:
+        shards = await self.scatter.search(request, patience_ms=cut.patience_ms if cut else None)
+        if (request.filter is not None or request.preferred) and not shards.is_partial:
             fields.check_known(shards.answers, self.attribute_types(caller.tenant))
         lists = [answer.hits for answer in shards.answers]
         hits = merging.best(lists, wanted, by_similarity=found.vector is not None, collapse=is_collapsed)

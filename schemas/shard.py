@@ -30,6 +30,7 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
         collapse: the k best duplicate groups, each by its best product; a product without one is its own.
         with_vectors: hits carry the vector of their best row, which ranking needs to compare products.
         facets: fields whose values are counted over all products that pass the filter.
+        preferred: further fields that the caller names; those unknown are told as those of the filter are.
         effort: the share of the usual work that an approximate index may do, above 0 to 1.
     """
 
@@ -46,6 +47,7 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
     collapse: bool = False
     with_vectors: bool = False
     facets: tuple[str, ...] = ()
+    preferred: tuple[str, ...] = ()
     effort: float = 1.0
 
 
@@ -125,8 +127,8 @@ class ShardFacet(msgspec.Struct, frozen=True, kw_only=True):
 class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a ShardSearch: hits by similarity descending, then product_id.
 
-    ``unknown_fields`` are those that the filter names and no product of the tenant has in this shard; where there
-    are any, ``fields`` are those it has. A field without a product passes no clause: another shard may know it.
+    ``unknown_fields`` are those that filter or ``preferred`` name and no product of the tenant has in this shard;
+    where there are any, ``fields`` are those it has. A field without a product passes no clause: another shard may know it.
     """
 
     state: ShardState

@@ -29,6 +29,8 @@ _SIDE = 512
 _TIMEOUT_S = 1.0
 """Ten comparisons take 0.2 s; a search waits no longer than this."""
 _IMPORTS_S = 20.0
+_FIRST_S = 5.0
+"""Within the time that a search has at most; the stage is left out sooner where its caller gave it less."""
 
 
 class Comparer(Protocol):
@@ -52,7 +54,8 @@ class GeometryProcess:
         job = msgspec.msgpack.encode({"query": query, "crop": crop, "candidates": candidates})
         asking = asyncio.get_running_loop().run_in_executor(self._thread, self._ask, job)
         try:
-            async with asyncio.timeout(self._timeout_s):  # also where the child is only starting, or busy for others
+            # Whoever asks first waits for the child to start; nobody who comes later waits for those before.
+            async with asyncio.timeout(self._timeout_s if self._child else _FIRST_S):
                 # Shielded: a search that gives up must not leave half an answer in the pipe.
                 counted = await asyncio.shield(asking)
         except TimeoutError:

@@ -12,7 +12,7 @@ from query_api.access.keys import PARTS, SEARCHER, answer, read_json
 from query_api.answers import BatchAnswer, BatchItem
 from query_api.problems import problem_of
 from query_api.routes.search import respecting
-from query_api.search_request import SearchBody, query_of_body
+from query_api.search_request import SearchBody, decode_body, query_of_body
 from schemas.errors import FreshlensError
 
 log = structlog.get_logger()
@@ -27,7 +27,14 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     searches: Annotated[list[SearchBody], msgspec.Meta(min_length=1, max_length=SEARCHES_MAX)]
 
 
-_batches = msgspec.json.Decoder(BatchBody)
+class _Undecoded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A BatchBody whose searches are decoded one by one, so that a wrong one keeps none of the others back."""
+
+    searches: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=SEARCHES_MAX)]
+
+
+_batches = msgspec.json.Decoder(_Undecoded)
+_searches = msgspec.json.Decoder(SearchBody)
 
 
 async def batch(request: web.Request) -> web.Response:
@@ -39,8 +46,9 @@ async def batch(request: web.Request) -> web.Response:
     return answer(BatchAnswer(items))
 
 
-async def _item(request: web.Request, caller: Caller, body: SearchBody, turns: asyncio.Semaphore) -> BatchItem:
+async def _item(request: web.Request, caller: Caller, raw: msgspec.Raw, turns: asyncio.Semaphore) -> BatchItem:
     try:
+        body = decode_body(bytes(raw), _searches)
         query = respecting(request, query_of_body(body, request.app[PARTS].settings))
         async with turns:
             return BatchItem(200, answer=await request.app[SEARCHER].search(caller, query))

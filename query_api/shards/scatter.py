@@ -73,8 +73,12 @@ class Scatter:
         self._metrics = metrics
         self._hedges = hedges or Hedges()
 
-    async def search(self, request: ShardSearch) -> Answers[ShardAnswer]:
+    async def search(self, request: ShardSearch, *, patience_ms: int | None = None) -> Answers[ShardAnswer]:
         """Ask every shard.
+
+        Args:
+            patience_ms: once one has answered, the others are not waited for any longer than this in all; None: they
+                are, until their time is up.
 
         Raises:
             QueryError: a shard refuses the request. ShardUnavailable, DeadlineExceeded: not one of them answered.
@@ -86,7 +90,8 @@ class Scatter:
         async def ask(shard: Shard) -> ShardAnswer:
             return await shard.search(_in_time(request, (now() - started) * 1000))
 
-        return await self._each(dict.fromkeys(range(self._layout.shards), ask))
+        patience_s = None if patience_ms is None else patience_ms / 1000
+        return await self._each(dict.fromkeys(range(self._layout.shards), ask), patience_s)
 
     async def lookup(self, request: ShardLookup) -> Answers[ShardProducts]:
         """Ask those shards that hold the products; with none named, every shard, for its state.
@@ -105,25 +110,21 @@ class Scatter:
             by_shard.setdefault(shard, []).append(product_id)
         return {shard: _with_ids(request, tuple(ids)) for shard, ids in by_shard.items()}
 
-    async def _each(self, questions: Mapping[int, Callable[[Shard], Awaitable[A]]]) -> Answers[A]:
+    async def _each(
+        self, questions: Mapping[int, Callable[[Shard], Awaitable[A]]], patience_s: float | None = None
+    ) -> Answers[A]:
         if len(questions) == 1:  # the usual case costs no task
             ((shard, question),) = questions.items()
             return Answers((await self._ask(shard, question),), 1)
-        outcomes = await asyncio.gather(
-            *(self._ask(shard, question) for shard, question in questions.items()), return_exceptions=True
-        )
-        answers: list[A] = []
-        last: TransientError | None = None
-        for outcome in outcomes:
-            if isinstance(outcome, TransientError):
-                last = outcome
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                answers.append(outcome)
-        if last is not None and not answers:
-            raise last
-        return Answers(tuple(answers), len(questions))
+        asked = [_started(self._ask(shard, question)) for shard, question in questions.items()]
+        try:
+            _, late = await asyncio.wait(asked, timeout=patience_s)
+            while late and not any(map(_has_answered, asked)):
+                _, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in asked:
+                task.cancel()  # does nothing to those that are done
+        return _gathered([task for task in asked if task.done()], len(questions))
 
     async def _ask(self, shard: int, question: Callable[[Shard], Awaitable[A]]) -> A:
         replicas = self._directory.replicas(shard)
@@ -248,6 +249,22 @@ def _started(work: Coroutine[None, None, A]) -> "asyncio.Task[A]":
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to look at it
     return task
+
+
+def _has_answered(task: "asyncio.Task[A]") -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _gathered(done: Sequence["asyncio.Task[A]"], total: int) -> Answers[A]:
+    """What came back of so many questions; raises what a shard refuses, and the last reason where nothing came back."""
+    failures = [error for task in done if (error := task.exception()) is not None]
+    for error in failures:
+        if not isinstance(error, TransientError):
+            raise error
+    answers = tuple(task.result() for task in done if _has_answered(task))
+    if failures and not answers:
+        raise failures[-1]
+    return Answers(answers, total)
 
 
 async def _asked(replica: Replica, question: Callable[[Shard], Awaitable[A]]) -> A:

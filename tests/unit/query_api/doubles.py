@@ -150,7 +150,7 @@ class FakeShard:
     def _unknown(self, request: ShardSearch) -> tuple[str, ...]:
         if self.fields is None:
             return ()
-        asked = set(fields_of(request.filter)) if request.filter else set()
+        asked = (set(fields_of(request.filter)) if request.filter else set()) | set(request.preferred)
         return tuple(sorted(asked - self.fields))
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:

@@ -55,7 +55,8 @@ def test_each_step_includes_those_before_it() -> None:
         [], ["learned"], *[["diversity", "geometry", "learned"]] * 3
     ]  # fmt: skip
     assert [each.effort for each in cuts] == [1.0, 1.0, 1.0, 0.5, 0.5]
-    assert [each.retrieve_ms for each in cuts] == [990, 990, 990, 990, 60]
+    assert [each.retrieve_ms for each in cuts] == [990] * 5
+    assert [each.patience_ms for each in cuts] == [None, None, None, None, 60]
 
 
 def test_only_what_changes_something_is_said() -> None:

@@ -462,5 +462,12 @@ async def test_a_batch_answers_each_search_as_if_it_were_alone(api: Api) -> None
     assert [each["product_id"] for each in answer["answers"][0]["answer"]["results"]] == ["c", "a"]
     assert answer["answers"][2]["problem"]["code"] == "not-found"
     assert "problem" not in answer["answers"][3]
-    for wrong in ({"searches": []}, {"searches": [{"text": "a"}] * 65}, {"searches": [{"txet": "a"}]}, {}):
+    for wrong in ({"searches": []}, {"searches": [{"text": "a"}] * 65}, {"searches": 1}, {}):
         await called(api, "POST", "/v1/search/batch", 400, json=wrong)
+
+
+async def test_a_wrong_search_of_a_batch_keeps_none_of_the_others_back(api: Api) -> None:
+    searches = [{"txet": "a"}, {"text": "a"}, 7]
+    answer = await called(api, "POST", "/v1/search/batch", 200, json={"searches": searches})
+    assert [item["status"] for item in answer["answers"]] == [400, 200, 400]
+    assert answer["answers"][0]["problem"]["code"] == "unknown-field"

@@ -233,7 +233,7 @@ PICTURE = {"base64": base64.b64encode(JPEG).decode()}
         ({"text": "a", "timeout_ms": 0}, "invalid-query"),
         ({"text": "a", "wait_ms": -1}, "invalid-query"),
         ({"text": "a", "crop": [0, 0, 1, 1]}, "invalid-query"),
-        ({"image": {"base64": "%%%"}}, "invalid-product"),
+        ({"image": {"base64": "%%%"}}, "invalid-query"),
         ({"image": "not a data url"}, "invalid-query"),
         ({"image": {"base64": ""}}, "invalid-query"),
         ({"image": {"base64": "aGVsbG8="}}, "undecodable-image"),
