@@ -39,7 +39,6 @@ from schemas.lane import Lane
 from schemas.layout import Layout
 from schemas.metrics import NullMetrics
 from schemas.tenants import TenantDeclaration
-from streams.agreement import Agreements
 from streams.app import Received
 from streams.cache import EmbeddingCache
 from streams.embed import EmbedStep
@@ -102,9 +101,8 @@ class Pipeline:
         store, outbox = FileStore(folder / "store"), self.outbox
         source: Any = None  # every picture is inline
         views = ViewMaker(source, self.pool, self.queue, self.cache, store, metrics, decoding_max=DECODING_MAX)
-        agreements = Agreements(folder / "cache", encoder.encoder_id, metrics)
         parts: dict[str, Any] = {
-            "outbox": outbox, "finisher": _Confirmed(), "held": _Unheld(), "agreements": agreements,
+            "outbox": outbox, "finisher": _Confirmed(), "held": _Unheld(), "agreements": None,
         }  # fmt: skip
         writer: Any = IndexLogWriter(kafka, lane, outbox)  # type: ignore[arg-type]
         self.step = EmbedStep(
