@@ -76,16 +76,20 @@ class FileStore:
         return self._path(key).read_bytes()
 
     def put(self, key: str, data: bytes) -> None:
-        # Every picture passes here: plain strings, since pathlib would take longer than the system. Files are made in
-        # the root: a file system looks for room near the folder of a file, which takes twice as long in many folders.
+        # Every picture passes here: plain strings, since pathlib would take longer than the system.
         path = f"{self.root}/{checked_key(key)}"
-        temporary = f"{self.root}/{TEMPORARY}{uuid.uuid4().hex}"
+        folder = os.path.dirname(path)
+        temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex}"
         with naming_disk_full(path):
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                descriptor = _created(temporary)
+            except FileNotFoundError:
+                make_folder(Path(folder))
+                descriptor = _created(temporary)
             try:
                 with open(descriptor, "wb", buffering=0) as file:
                     _write_whole(file, data)
-                _moved(temporary, path)
+                os.replace(temporary, path)
             except BaseException:
                 os.unlink(temporary)
                 raise
@@ -150,12 +154,8 @@ class FileStore:
                 temporary.unlink(missing_ok=True)
 
 
-def _moved(temporary: str, path: str) -> None:
-    try:
-        os.replace(temporary, path)
-    except FileNotFoundError:
-        make_folder(Path(path).parent)
-        os.replace(temporary, path)
+def _created(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
 def _write_whole(file: BinaryIO, data: bytes) -> None:
