@@ -24,7 +24,8 @@ from schemas.metrics import Metrics
 from streams.cache import CachedFrame, CachedView, EmbeddingCache
 from streams.encoding import EncodingQueue
 from streams.room import Room
-from topics.store import ObjectStore, original_key, thumbnail_key
+from topics.store import ObjectStore, original_key
+from topics.thumbnails import put_thumbnails
 
 FIRST_FETCH_S = 1.0
 FETCHED_MAX = 2_048
@@ -276,8 +277,7 @@ class ViewMaker:
         name, started = digest.hex(), perf_counter()
         if not self._store.exists(original_key(name)):
             self._store.put(original_key(name), raw)
-        for size, thumbnail in decoded.thumbnails.items():
-            self._store.put(thumbnail_key(tenant, name, size), thumbnail)
+        put_thumbnails(self._store, tenant, name, decoded.thumbnails)
         self._metrics.observe("freshlens_ingest_stage_seconds", perf_counter() - started, stage="store")
 
 

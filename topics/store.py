@@ -76,7 +76,7 @@ class FileStore:
         return self._path(key).read_bytes()
 
     def put(self, key: str, data: bytes) -> None:
-        # Four files for each picture pass here: plain strings, since pathlib would take longer than the system.
+        # Every picture passes here: plain strings, since pathlib would take longer than the system.
         path = f"{self.root}/{checked_key(key)}"
         folder = os.path.dirname(path)
         temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex}"
@@ -206,9 +206,9 @@ def original_key(content_hash: str) -> str:
     return f"originals/{_spread(content_hash)}"
 
 
-def thumbnail_key(tenant: str, content_hash: str, size: int) -> str:
-    """Where the thumbnail of ``size`` pixels is kept; by tenant, so that no hash opens another's picture."""
-    return f"thumbnails/{check_tenant(tenant)}/{_spread(content_hash)}-{size}"
+def thumbnails_key(tenant: str, content_hash: str) -> str:
+    """Where the thumbnails of a picture are kept; by tenant, so that no hash opens another's picture."""
+    return f"thumbnails/{check_tenant(tenant)}/{_spread(content_hash)}"
 
 
 def _spread(content_hash: str) -> str:

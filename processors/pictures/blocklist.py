@@ -50,8 +50,8 @@ def hashes_of(raw: bytes) -> tuple[str, ...]:
     decoded = decode(raw, PictureForm(32), thumbnail_sizes=(_SIDE,))
     if "blank" in decoded.quality.flags:
         raise InvalidRecord("the picture is blank: every blank picture has its hash")
-    image = Image.open(io.BytesIO(decoded.thumbnails[_SIDE]))
-    turned = [perceptual_hash(image.transpose(turn)) for turn in Image.Transpose]
+    image = Image.open(io.BytesIO(decoded.thumbnails[_SIDE])).convert("L")
+    turned = [perceptual_hash(np.asarray(image.transpose(turn))) for turn in Image.Transpose]
     return tuple(dict.fromkeys(phash.hex() for phash in (decoded.phash, *turned)))
 
 

@@ -7,18 +7,17 @@ import warnings
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-import imagehash
+import cv2
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
 from processors.encoders.encoder import PictureForm, Pixels
 from processors.pictures.colours import upright_srgb
 from schemas.errors import ImageTooLarge, InvalidRecord, UndecodableImage
 
-DECODE_VERSION = 2
-"""Raise it whenever a change here alters what an encoder sees: it is a part of view hashes and cache keys."""
+DECODE_VERSION = 3
+"""Raise it whenever a change here alters pixels or hashes: it is a part of view hashes and cache keys."""
 THUMBNAIL_SIZES = (96, 256, 512)
 """Longest side in pixels; smaller pictures are not enlarged."""
 PHASH_BYTES = 8
@@ -30,6 +29,10 @@ _SEEN_SIDE = 256
 """Longest side of what hash and quality are taken from."""
 _RIBBON = 16
 """A picture longer than this many times its width is a ribbon."""
+_HASHED_SIDE = 32
+"""The side of what a perceptual hash is taken from, in pixels."""
+_WAVES = np.cos(np.pi / (2 * _HASHED_SIDE) * np.outer(np.arange(8), 2 * np.arange(_HASHED_SIDE) + 1))
+_EDGES = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], np.float32)
 _INTERPOLATION = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -109,6 +112,10 @@ def decode(
         raise
     except MemoryError as error:
         raise ImageTooLarge("the picture does not fit into memory") from error
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise ImageTooLarge("the picture does not fit into memory") from error
+        raise UndecodableImage(f"the picture is broken: {error}") from error
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"the picture has too many pixels: {error}") from error
     except UnidentifiedImageError:
@@ -141,7 +148,7 @@ def described(
     """Pixels, numbers and thumbnails of a picture in mode RGB, which may be smaller than the ``size`` it came in."""
     shown = _cropped(upright, crop)
     scaled = _scaled(shown, {*thumbnail_sizes, _SEEN_SIDE})
-    grey = scaled[_SEEN_SIDE].convert("L")
+    grey = _grey(scaled[_SEEN_SIDE])
     phash = perceptual_hash(grey)
     return Decoded(
         pixels=_formed(shown, form),
@@ -150,7 +157,7 @@ def described(
         phash=phash,
         quality=_quality(grey, min(size)),
         thumbnails=_thumbnails(scaled, thumbnail_sizes),
-        whole_phash=phash if crop is None else perceptual_hash(_shrunk(upright, _SEEN_SIDE)),
+        whole_phash=phash if crop is None else perceptual_hash(_grey(_scaled(upright, {_SEEN_SIDE})[_SEEN_SIDE])),
     )
 
 
@@ -226,36 +233,47 @@ def _centre(image: Image.Image) -> Image.Image:
     return image.crop((left, top, min(image.width, left + part), min(image.height, top + part)))
 
 
-def _shrunk(image: Image.Image, side_max: int) -> Image.Image:
-    if max(image.size) <= side_max:
-        return image
-    scale = side_max / max(image.size)
-    size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
-    # Bilinear takes half the time of bicubic, and scaled down nobody sees the difference.
-    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+def _scaled(image: Image.Image, sizes: Set[int]) -> dict[int, Pixels]:
+    """The picture by longest side, blue first as OpenCV has it, each made of the next larger one.
 
-
-def _scaled(image: Image.Image, sizes: Set[int]) -> dict[int, Image.Image]:
-    """The picture by longest side, each made of the next larger one."""
-    made: dict[int, Image.Image] = {}
+    OpenCV, since it is five times as quick as Pillow at this; what the model sees is resized as the model learned it.
+    """
+    reduced = max(image.size) // max(sizes)
+    # By whole numbers first, so that of a large picture no second copy is made.
+    rgb = np.asarray(image.reduce(reduced) if reduced > 1 else image)
+    values = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
+    made: dict[int, Pixels] = {}
     for size in sorted(sizes, reverse=True):
-        made[size] = image = _shrunk(image, size)
+        made[size] = values = _shrunk(values, size)
     return made
 
 
-def perceptual_hash(image: Image.Image) -> bytes:
-    """8 bytes: the signs of the low frequencies of the picture (pHash)."""
-    # It looks at 32 x 32 pixels; left to it, coming down to these takes ten times as long as all the rest.
-    small = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return np.packbits(imagehash.phash(small).hash.flatten()).tobytes()
+def _grey(values: Pixels) -> Pixels:
+    return np.asarray(cv2.cvtColor(values, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
-def _quality(grey: Image.Image, side: int) -> Quality:
-    """Of a picture in mode L, the shorter side of whose original is ``side``."""
-    values = np.asarray(grey)
-    edges = _edges(values)
-    brightness, contrast = float(values.mean()) / 255, float(values.std()) / 255
-    sharpness = float(edges.var()) / 255**2 if edges.size else 0.0
+def _shrunk(values: Pixels, side_max: int) -> Pixels:
+    while (longest := max(values.shape[:2])) > side_max:
+        scale = max(0.5, side_max / longest)  # bilinear, and so every pixel counts only down to a half
+        height, width = (max(1, round(scale * side)) for side in values.shape[:2])
+        values = np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return values
+
+
+def perceptual_hash(grey: Pixels) -> bytes:
+    """8 bytes of a (height, width) uint8 picture: the signs of its low frequencies (pHash, as imagehash has it)."""
+    small = cv2.resize(grey, (_HASHED_SIDE, _HASHED_SIDE), interpolation=cv2.INTER_AREA)
+    # Rounded, so that what is blank has no hash of rounding errors.
+    low = np.round(_WAVES @ small @ _WAVES.T, 3)
+    return np.packbits(low > np.median(low)).tobytes()
+
+
+def _quality(grey: Pixels, side: int) -> Quality:
+    """Of a grey picture, the shorter side of whose original is ``side``."""
+    mean, deviation = cv2.meanStdDev(grey)
+    brightness, contrast = float(mean[0, 0]) / 255, float(deviation[0, 0]) / 255
+    edges = cv2.filter2D(grey, -1, _EDGES)[1:-1, 1:-1]  # how much brighter than its neighbours, without the border
+    sharpness = float(cv2.meanStdDev(edges)[1][0, 0] / 255) ** 2 if edges.size else 0.0
     found = {
         "small": side < 64,
         "dark": brightness < 0.06,
@@ -266,23 +284,13 @@ def _quality(grey: Image.Image, side: int) -> Quality:
     return Quality(brightness, contrast, sharpness, tuple(flag for flag, is_so in found.items() if is_so))
 
 
-def _edges(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-    """How much each pixel is brighter than the eight around it, 0 to 255, without the border; as FIND_EDGES says it."""
-    wide = values.astype(np.int16)
-    rows = wide[:-2] + wide[1:-1] + wide[2:]
-    around = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-    edges: npt.NDArray[np.int16] = np.clip(9 * wide[1:-1, 1:-1] - around, 0, 255)
-    return edges
-
-
-def _thumbnails(scaled: Mapping[int, Image.Image], sizes: Sequence[int]) -> dict[int, bytes]:
+def _thumbnails(scaled: Mapping[int, Pixels], sizes: Sequence[int]) -> dict[int, bytes]:
     made: dict[int, bytes] = {}
-    last: tuple[tuple[int, int], bytes] | None = None
+    last: tuple[tuple[int, ...], bytes] | None = None
     for size in sorted(sizes, reverse=True):
-        image = scaled[size]
-        if last is None or last[0] != image.size:
-            buffer = io.BytesIO()
-            image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-            last = (image.size, buffer.getvalue())
+        values = scaled[size]
+        if last is None or last[0] != values.shape:
+            _, jpeg = cv2.imencode(".jpg", values, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+            last = (values.shape, jpeg.tobytes())
         made[size] = last[1]
     return made

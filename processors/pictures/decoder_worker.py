@@ -6,10 +6,10 @@ import signal
 import socket
 import sys
 
+import cv2
 import msgspec
-from PIL import Image
 
-from processors.pictures.decode import Decoded, decode, perceptual_hash
+from processors.pictures.decode import Decoded, decode
 from processors.pictures.decoder_wire import Answer, Described, Job, Start, receive, send
 from processors.pictures.video import key_frames
 from schemas.errors import FreshlensError, ImageTooLarge, UndecodableImage
@@ -66,7 +66,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (start.memory_bytes_max, start.memory_bytes_max))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     decoder = msgspec.msgpack.Decoder(Job)
-    perceptual_hash(Image.new("RGB", (8, 8)))  # it imports much at its first call: not at the expense of a picture
+    cv2.setNumThreads(1)  # a child has one processor's time
     _be_quiet()
     while True:
         try:

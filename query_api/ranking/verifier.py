@@ -16,7 +16,8 @@ import structlog
 from query_api.ranking.ranked import Ranked, ordered, scores_of
 from query_api.ranking.stages import Asked, Picture, Pool, StageSkipped
 from schemas.errors import TransientError
-from topics.store import ObjectStore, thumbnail_key
+from topics.store import ObjectStore
+from topics.thumbnails import get_thumbnail
 
 log = structlog.get_logger()
 
@@ -148,7 +149,7 @@ class Verifier:
     def _thumbnail(self, tenant: str, content_hash: bytes | None) -> bytes:
         """Empty when there is none."""
         try:
-            return b"" if content_hash is None else self._store.get(thumbnail_key(tenant, content_hash.hex(), _SIDE))
+            return b"" if content_hash is None else get_thumbnail(self._store, tenant, content_hash.hex(), _SIDE)
         except (OSError, TransientError):
             return b""
 

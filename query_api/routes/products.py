@@ -22,7 +22,7 @@ from schemas.events import ProductDeleted
 from schemas.identity import product_key
 from schemas.progress import Position, ReadToken
 from schemas.shard import ShardLookup, ShardProducts
-from topics.store import thumbnail_key
+from topics.thumbnails import get_thumbnail
 
 _IN_FLIGHT = 64
 _NO_VECTOR = QueryVector(None, {})
@@ -176,8 +176,8 @@ async def thumbnail(request: web.Request) -> web.Response:
         raise InvalidQuery(f"size is one of {', '.join(map(str, answers.THUMBNAIL_SIZES))}")
     content_hash = request.match_info["content_hash"]
     try:
-        key = thumbnail_key(caller.tenant, content_hash, size)
-        picture = await asyncio.to_thread(request.app[PARTS].store.get, key)
+        store = request.app[PARTS].store
+        picture = await asyncio.to_thread(get_thumbnail, store, caller.tenant, content_hash, size)
     except (ValueError, FileNotFoundError):
         raise NotFound(f"there is no thumbnail {content_hash[:80]!r} in tenant {caller.tenant!r}") from None
     etag = f'"{content_hash}-{size}"'

@@ -7,7 +7,8 @@ from schemas.events import Content, GivenVector, Offer, Picture, ProductAdded, P
 from schemas.framing import PRODUCT_ADDED, PRODUCT_DELETED
 from tests.integration.stream_bench import Bench, jpeg, pictured, until, vectors_only
 from topics import administration, clients
-from topics.store import FileStore, original_key, thumbnail_key
+from topics.store import FileStore, original_key
+from topics.thumbnails import get_thumbnail
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -63,7 +64,7 @@ def test_events_of_every_kind_reach_the_index_log_and_poison_the_dead_letters(be
     assert digest is not None
     store = FileStore(bench.data / "store")
     assert store.get(original_key(digest.hex())) == jpeg()
-    assert all(store.exists(thumbnail_key("shop", digest.hex(), size)) for size in (96, 256, 512))
+    assert all(get_thumbnail(store, "shop", digest.hex(), size) for size in (96, 256, 512))
     partly, text, offer = bench.record("partly").content, bench.record("text").content, bench.record("offer")
     assert partly is not None
     assert len(partly.views) == 1

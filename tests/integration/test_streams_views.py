@@ -8,7 +8,8 @@ from schemas.events import Content, Picture, ProductAdded
 from schemas.index_log import IndexedView
 from tests import hostile, videos
 from tests.integration.stream_bench import Bench, jpeg, until
-from topics.store import FileStore, original_key, thumbnail_key
+from topics.store import FileStore, original_key
+from topics.thumbnails import get_thumbnail
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -56,7 +57,7 @@ def test_videos_gate_and_block_list(bench: Bench) -> None:
     for view in frames:
         assert view.content_hash is not None
         assert store.exists(original_key(view.content_hash.hex()))
-        assert store.exists(thumbnail_key("shop", view.content_hash.hex(), 96))
+        assert get_thumbnail(store, "shop", view.content_hash.hex(), 96)
     bench.until_indexed("blocked")
     assert views_of(bench, "blocked") == (), "what was indexed before it was blocked goes"
     assert [view.kind for view in views_of(bench, "playlist")] == ["image"]

@@ -26,7 +26,8 @@ from schemas.feedback import Click, Search, SearchQuality
 from schemas.tenants import TenantDeclaration
 from schemas.versions import VersionKind
 from tests.unit.query_api.doubles import DIM, JPEG, Api, running_api, shard_product, status_of_node, vector_of
-from topics.store import FileStore, thumbnail_key
+from topics.store import FileStore
+from topics.thumbnails import put_thumbnails
 
 A, B = "tenant-a", "tenant-b"
 HASHES = {A: "aa" * 16, B: "bb" * 16, "both": "cc" * 16, "nobody": "dd" * 16}
@@ -183,7 +184,7 @@ def populate(api: Api, *, with_b: bool) -> None:
         tenant=A,
     )
     for name in (A, "both"):
-        api.store.put(thumbnail_key(A, HASHES[name], 256), b"picture of a")
+        put_thumbnails(api.store, A, HASHES[name], {256: b"picture of a"})
     api.cluster.learn(statuses=[status_of_node(products=3 + 41 * with_b, delta_rows=44 * with_b)])
     if not with_b:
         return
@@ -195,8 +196,7 @@ def populate(api: Api, *, with_b: bool) -> None:
         tenant=B,
     )
     for name in (B, "both"):
-        api.store.put(thumbnail_key(B, HASHES[name], 256), b"picture of b")
-        api.store.put(thumbnail_key(B, HASHES[name], 96), b"picture of b")
+        put_thumbnails(api.store, B, HASHES[name], {256: b"picture of b", 96: b"picture of b"})
     api.tenants.declared[B] = TenantDeclaration(B, VersionKind.SEQUENCE, volatile=("badge",))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 from typing import Any
 
+import imagehash
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFilter
@@ -226,6 +227,19 @@ def test_equal_looks_have_an_equal_hash_and_others_have_not() -> None:
     noisy = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize((200, 200), 3)
     assert decode(saved(noisy, "PNG"), FORM).phash == decode(saved(noisy, "JPEG", quality=95), FORM).phash
     assert decode(saved(noisy, "PNG"), FORM).phash != decode(saved(scene(), "PNG"), FORM).phash
+
+
+@pytest.mark.parametrize("size", [(300, 200), (1200, 900), (40, 60)])
+def test_the_hash_is_that_of_imagehash(size: tuple[int, int]) -> None:
+    coarse = Image.fromarray(np.random.default_rng(4).integers(0, 255, (9, 9, 3), dtype=np.uint8))
+    picture = coarse.resize(size, Image.Resampling.BICUBIC)
+    theirs = imagehash.phash(picture).hash.flatten()
+    ours = np.unpackbits(np.frombuffer(decode(saved(picture, "PNG"), FORM).phash, np.uint8))
+    assert (theirs != ours).sum() <= 4, "scaled down another way, a bit near the median may turn"
+
+
+def test_every_blank_picture_has_the_same_hash() -> None:
+    assert len({decode(saved(Image.new("L", (90, 70), grey), "PNG"), FORM).phash for grey in (1, 77, 128, 255)}) == 1
 
 
 def test_hash_and_quality_do_not_depend_on_the_thumbnails_that_are_asked_for() -> None:

@@ -20,7 +20,8 @@ from query_api.routes.table import ROUTES, Route
 from query_api.settings import Limits
 from schemas.errors import Overloaded
 from tests.unit.query_api.doubles import Api, running_api, shard_product, status_of_node
-from topics.store import FileStore, thumbnail_key
+from topics.store import FileStore
+from topics.thumbnails import put_thumbnails
 
 OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs", "/", "/analytics", "/page/{name}", "/docs/docs.css"}
 LINE = {"product_id": "p1", "title": "A mug", "images": []}
@@ -212,9 +213,9 @@ class TestTenants:
         assert not locked.api.publisher.events
 
     async def test_a_thumbnail_is_the_tenants(self, locked: Locked) -> None:
-        locked.api.store.put(thumbnail_key("other", "ab" * 16, 256), b"of the other")
+        put_thumbnails(locked.api.store, "other", "ab" * 16, {256: b"of the other"})
         await locked.refused(404, "GET", f"/v1/thumbnails/{'ab' * 16}")
-        locked.api.store.put(thumbnail_key("shop", "ab" * 16, 256), b"of the shop")
+        put_thumbnails(locked.api.store, "shop", "ab" * 16, {256: b"of the shop"})
         response = await locked.call("GET", f"/v1/thumbnails/{'ab' * 16}")
         assert await response.read() == b"of the shop"
 

@@ -24,7 +24,7 @@ from schemas.progress import Position, ReadToken, decode_token
 from schemas.tenants import TenantDeclaration
 from schemas.versions import VersionKind
 from tests.unit.query_api.doubles import JPEG, Api, running_api, shard_product, status_of_node
-from topics.store import thumbnail_key
+from topics.thumbnails import put_thumbnails
 
 LINE = {"product_id": "p1", "title": "A mug", "images": [], "price": 9.5}
 
@@ -193,7 +193,7 @@ class TestLooking:
         await called(api, "POST", "/v1/products/lookup", 400, json=body)
 
     async def test_thumbnail(self, api: Api) -> None:
-        api.store.put(thumbnail_key("default", "ab" * 16, 256), JPEG)
+        put_thumbnails(api.store, "default", "ab" * 16, {256: JPEG})
         response = await api.client.get(f"/v1/thumbnails/{'ab' * 16}?size=256")
         assert response.status == 200
         assert await response.read() == JPEG

@@ -27,7 +27,8 @@ from streams.cache import EmbeddingCache
 from streams.encoding import EncodingQueue
 from streams.views import Obtained, ViewMaker
 from tests import hostile, videos
-from topics.store import FileStore, original_key, thumbnail_key
+from topics.store import FileStore, original_key
+from topics.thumbnails import get_thumbnail
 
 FORM = PictureForm(16, "squash")
 GOOD = hostile.saved(Image.fromarray(videos.scene(1, 200, 200)), "JPEG")
@@ -198,7 +199,7 @@ async def test_frames_are_views_with_their_time_and_a_picture_each(bench: Bench)
         assert view.content_hash is not None
         name = view.content_hash.hex()
         assert content_hash(bench.store.get(original_key(name))) == view.content_hash
-        assert bench.store.get(thumbnail_key("shop", name, 96)).startswith(b"\xff\xd8")
+        assert get_thumbnail(bench.store, "shop", name, 96).startswith(b"\xff\xd8")
 
 
 async def test_a_known_video_is_neither_sent_nor_decoded_nor_encoded_again(bench: Bench) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import DiskFull, InvalidProduct, SettingsError, StorageError
 from topics import disk
-from topics.store import FileStore, open_store, original_key, thumbnail_key
+from topics.store import FileStore, open_store, original_key, thumbnails_key
 
 HASH = "ab" * 16
 
@@ -95,11 +95,11 @@ def test_a_key_cannot_leave_the_store(store, key):
 
 def test_pictures_are_kept_by_hash_and_thumbnails_by_tenant():
     assert original_key(HASH) == f"originals/ab/{HASH}"
-    assert thumbnail_key("shop", HASH, 256) == f"thumbnails/shop/ab/{HASH}-256"
+    assert thumbnails_key("shop", HASH) == f"thumbnails/shop/ab/{HASH}"
     with pytest.raises(ValueError, match="hash"):
         original_key("../x")
     with pytest.raises(InvalidProduct):
-        thumbnail_key("../x", HASH, 256)
+        thumbnails_key("../x", HASH)
 
 
 def test_a_store_is_opened_by_url_or_path(tmp_path):

@@ -13,7 +13,8 @@ from query_api.ranking.geometry_worker import Job, counts
 from query_api.ranking.stages import Picture, StageSkipped
 from query_api.ranking.verifier import INLIERS_MIN, Verifier, lifted
 from tests.unit.query_api.ranking.made import asked, ids, is_explained, scored
-from topics.store import FileStore, thumbnail_key
+from topics.store import FileStore
+from topics.thumbnails import put_thumbnails
 
 
 def scene(seed: int, side: int = 400) -> np.ndarray:
@@ -104,7 +105,7 @@ class Counted:
 async def test_thumbnails_are_read_from_the_store(tmp_path: Path) -> None:
     store, comparer = FileStore(tmp_path), Counted(0, 99)
     first, second = b"\x01" * 16, b"\x02" * 16
-    store.put(thumbnail_key("default", first.hex(), 512), b"one")
+    put_thumbnails(store, "default", first.hex(), {512: b"one"})
     pool = [scored("a", 0.9, content_hash=first), scored("b", 0.8, content_hash=second), scored("c", 0.7)]
     ranked = await Verifier(comparer, store).verify(pool, asked(picture=Picture(raw=b"asked")))
     assert comparer.asked == [(b"asked", [b"one", b""])]

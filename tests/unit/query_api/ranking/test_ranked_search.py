@@ -16,7 +16,8 @@ from query_api.ranking.settings import RankSettings, Weights
 from schemas.feedback import Search
 from schemas.shard import ShardAnswer, ShardSearch
 from tests.unit.query_api.doubles import JPEG, Api, running_api, shard_product, vector_of
-from topics.store import FileStore, thumbnail_key
+from topics.store import FileStore
+from topics.thumbnails import put_thumbnails
 
 QUERY = vector_of("query")
 
@@ -325,7 +326,7 @@ async def test_geometry_on_request_and_at_the_border(tmp_path: Path) -> None:
             api.shard.put(
                 shard_product(name, vector=(vector / np.linalg.norm(vector)).astype(np.float32), content_hash=picture)
             )
-            api.store.put(thumbnail_key("default", picture.hex(), 512), name.encode())
+            put_thumbnails(api.store, "default", picture.hex(), {512: name.encode()})
         picture = {"Content-Type": "image/jpeg"}
         plain = await (await api.client.post("/v1/search", data=JPEG, headers=picture)).json()
         assert (plain["results"][0]["product_id"], comparer.calls) == ("first", 0)
