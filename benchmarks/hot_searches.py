@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.measuring import K, arguments, ids_of, rate
 from benchmarks.prepared import facts_of, prepared
-from benchmarks.products import TENANT, Products, product_id, products_of
+from benchmarks.products import TENANT, product_id, products_of
 from benchmarks.report import save, spread
 from benchmarks.streaming_updates import Feeding, Following, events
 from benchmarks.vectors import Single, load
@@ -71,7 +71,7 @@ def main() -> None:
         **facts_of(made.manifest),
         "quiet": quiet,
         "streaming": streaming,
-        "look_up": _look_up(replica.view, products, pool),
+        "look_up": _look_up(replica.view),
         "overlap": _overlap(replica.view, pool[:200]),
         "photos": _photos(),
     }
