@@ -60,7 +60,9 @@ class ClusterFeed:
             with clients.kafka_errors("read node-status and index-progress"):
                 consumer.assign(self._start(consumer))
                 while not self._closing.is_set():
-                    self._take(consumer.consume(_BATCH, _POLL_S))
+                    # consume(n, timeout) waits until it has n; so the first alone, then what lies ready.
+                    if (first := consumer.poll(_POLL_S)) is not None:
+                        self._take([first, *consumer.consume(_BATCH - 1, 0)])
         finally:
             consumer.close()
 
