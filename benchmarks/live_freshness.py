@@ -59,10 +59,10 @@ async def found(client: Client, product_id: str, token: str, *, visible: bool) -
     assert answer["products"][0]["visible"] is visible, product_id
 
 
-async def published(client: Client, number: int) -> float:
-    """Seconds from publishing a product to finding it."""
+async def published(client: Client, number: int, drawn: bytes) -> float:
+    """Seconds from publishing a product to finding it; what follows the end of a JPEG changes its hash alone."""
     product_id = f"live-{number}"
-    picture = jpeg(number % 512) + number.to_bytes(8)
+    picture = drawn + number.to_bytes(8)
     line = {
         "product_id": product_id,
         "title": f"live {number}",
@@ -75,15 +75,19 @@ async def published(client: Client, number: int) -> float:
 
 
 async def steady(client: Client, kafka: KafkaSettings, rate: int, seconds: int) -> list[float]:
-    """Publish at a rate; seconds to found of those looked up, after a few seconds to get going."""
-    publisher, stream = Publisher(kafka), back_fill(256)
-    sender = Sender(publisher, Following())
+    """Publish at a rate; seconds to found of those looked up, after a few seconds to get going.
+
+    All pictures are drawn before: drawing takes longer than embedding.
+    """
+    drawn, publisher, stream = [jpeg(number) for number in range(128)], Publisher(kafka), back_fill(128)
+    sender, first = Sender(publisher, Following()), next(stream)
+    sender.send(first.product_id, first)
     looking: list[asyncio.Task[float]] = []
     began = time.perf_counter()
     for number in range(rate * (seconds + WARM_S)):
         await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
         if number % LOOKED_UP_EVERY == 0:
-            looking.append(asyncio.create_task(published(client, number)))
+            looking.append(asyncio.create_task(published(client, number, drawn[number % len(drawn)])))
         else:
             event = next(stream)
             sender.send(event.product_id, event)
