@@ -69,6 +69,8 @@ class WorkerApp(faust.App):
     metrics: Metrics
     receiving: asyncio.Event
     """Set once the first assignment is complete and records are delivered."""
+    fetch_wait_ms: int
+    """How long the broker may keep a poll that finds nothing."""
     read_ahead: list[Any]
     """Faust's queues of what it has read and not delivered yet."""
 
@@ -95,6 +97,7 @@ def worker_app(
     slot: int = 0,
     ledger: AckLedger | None = None,
     buffer_max: int = 2_048,
+    fetch_wait_ms: int = FETCH_WAIT_MS,
     **over: Any,
 ) -> WorkerApp:
     """The Faust app of one worker process, in the consumer group ``kafka.group(role)``.
@@ -107,6 +110,7 @@ def worker_app(
         slot: which process of its role this is. With the slot as static member a killed worker is back at once.
         ledger: where deliveries are kept, if somebody else must know it first.
         buffer_max: records Faust may hold in memory beyond those the handlers have taken.
+        fetch_wait_ms: how long the broker may keep an idle poll; so long a record can wait, and each costs a little.
         over: further Faust settings.
     """
     (data / "faust").mkdir(parents=True, exist_ok=True)
@@ -116,6 +120,7 @@ def worker_app(
     app.on_begin = []
     app.metrics = metrics
     app.receiving = asyncio.Event()
+    app.fetch_wait_ms = fetch_wait_ms
     app.read_ahead = []
     for name, handler in handlers.items():
         topic = app.topic(kafka.topic(name), key_serializer="raw", value_serializer="raw")
@@ -192,7 +197,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Both are read when the consumer starts, and Faust has no setting for either.
         consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._fetch_max_wait_ms = self.app.fetch_wait_ms  # type: ignore[attr-defined]
         return consumer
 
 

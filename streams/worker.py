@@ -1,6 +1,7 @@
 """Composing a worker process from its parts: ``run(role, …)`` for embed, deletes and feedback."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
@@ -59,6 +60,8 @@ HOT_INFLIGHT_BYTES_MAX = 32 * 1024 * 1024
 FAUST_BUFFER_MAX = 2_048
 """Where Faust's buffer is full it sleeps for a whole second, so it must hold more than a second's work."""
 DECODING_MAX = 64
+_SWITCH_S = 0.0005
+"""How long Python code of one thread may keep the others waiting: the model's is not to hold up the loop by 5 ms."""
 
 
 def run(role: Role, settings: StreamsSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:
@@ -82,6 +85,7 @@ def run(role: Role, settings: StreamsSettings, metrics: Metrics, on_ready: Calla
 def run_embed(settings: StreamsSettings, encoder: Encoder, metrics: Metrics, on_ready: Callable[[], None]) -> None:
     """Run an embed worker with an encoder of the caller's; otherwise as :func:`run`."""
     _check_cluster(settings, *names.ADDS, names.PRODUCT_RETRY)
+    sys.setswitchinterval(_SWITCH_S)
     uvloop.run(_serve_embed(settings, encoder, metrics, on_ready))
 
 
