@@ -128,7 +128,8 @@ class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a ShardSearch: hits by similarity descending, then product_id.
 
     ``unknown_fields`` are those that filter or ``preferred`` name and no product of the tenant has in this shard;
-    where there are any, ``fields`` are those it has. A field without a product passes no clause: another shard may know it.
+    where there are any, ``fields`` are those it has. A field without a product passes no clause: another shard may
+    know it.
     """
 
     state: ShardState
