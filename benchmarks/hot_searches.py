@@ -90,6 +90,9 @@ def _alternated(view: Any, pool: Single, clause: Filter | None, seconds: float) 
     random = np.random.default_rng(23)
     metrics = RecordingMetrics()
     hot = HotSearches(REMEMBERED, metrics)
+    for query in pool[: int(POOL * HOT_SHARE)]:  # as after some minutes of such a load
+        search(view(), tenant=TENANT, query=query, k=K, clause=clause, hot=hot)
+    metrics.values.clear()
     ways = {"remembering": partial(search, hot=hot), "searching": search}
     taken: dict[str, list[float]] = {name: [] for name in ways}
     agreeing: dict[str, list[float]] = {name: [] for name in ways}

@@ -107,9 +107,9 @@ JPEG at quality 4 cost most of the recall. Faces and people mean nothing to it, 
     .venv/bin/python -m training.train  --datasets "$FRESHLENS_DATASETS" --out .work/encoder
     .venv/bin/python -m training.export --datasets "$FRESHLENS_DATASETS" --run .work/encoder --out processors/bundled
 
-The run that ships was stopped and continued: its moving average changed from 0.998 to 0.995 after 200 steps, the weight
-of the third loss from 0.3 to 0.8 and its memory from 4,096 to 8,192 after 650, and its text tower began with the version
-before. So the command gives similar, not identical, weights.
+The run that ships was stopped and continued: its moving average changed from 0.998 to 0.995 after 200 steps, the
+weight of the third loss from 0.3 to 0.8 and its memory from 4,096 to 8,192 after 650, and its text tower began with
+the version before. So the command gives similar, not identical, weights.
 """
 
 

@@ -135,4 +135,6 @@ def test_our_consumer_thread_reads_committed_records_only(monkeypatch: pytest.Mo
         "faust.transport.drivers.aiokafka.AIOKafkaConsumerThread._create_worker_consumer", lambda *_: made
     )
     thread = _Thread.__new__(_Thread)
-    assert thread._create_worker_consumer(None)._isolation_level == "read_committed"
+    thread.app = SimpleNamespace(fetch_wait_ms=20)
+    consumer = thread._create_worker_consumer(None)
+    assert (consumer._isolation_level, consumer._fetch_max_wait_ms) == ("read_committed", 20)
