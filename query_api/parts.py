@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from processors.pictures.blocklist import BlockList
 from query_api.access.api_keys import KeyStore
 from query_api.access.key_ring import KeyRing
 from query_api.encoder.client import NoEncoder, QueryEncoder, RemoteEncoder
@@ -89,6 +90,7 @@ class Parts:
     rules: RuleBook = field(default_factory=RuleBook)
     model: Model | None = None
     comparer: Comparer | None = None
+    blocked: BlockList | None = None
     profiles: SessionProfiles = field(default_factory=SessionProfiles)
     thresholds: Thresholds = field(default_factory=lambda: Thresholds({}))
     quality: QualitySource = field(default_factory=NoQuality)
@@ -113,6 +115,7 @@ class Parts:
             clock=self.clock,
             attribute_types=lambda tenant: self.tenants.declaration(tenant).attributes,
             target_ms=self.settings.target_ms,
+            blocked=self.blocked,
         )
 
     def _ranker(self) -> Ranker:
@@ -176,6 +179,7 @@ async def open_parts(
             rules=rules,
             model=model,
             comparer=comparer,
+            blocked=BlockList(store, bits=settings.blocklist_bits),
             thresholds=await asyncio.to_thread(load_thresholds, settings, store),
             quality=quality,
             metrics=metrics,

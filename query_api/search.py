@@ -2,12 +2,14 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
+from processors.pictures.blocklist import BlockList
+from processors.pictures.decode import PHASH_BYTES
 from query_api import answers, deadlines, facets, fields, picture_gate, region_search
 from query_api.access.identity import Caller
 from query_api.deadlines import Budgets, Cut, Step
@@ -103,6 +105,8 @@ class Searcher:
     budgets: Budgets = Budgets()  # noqa: RUF009  # frozen
     target_ms: int = TARGET_MS
     last_fresh: _Fresh = field(default_factory=_Fresh)
+    blocked: BlockList | None = None
+    """Products whose first picture is on it are not found."""
 
     async def search(self, caller: Caller, query: Query) -> answers.SearchAnswer:
         """The answer to a checked query.
@@ -215,7 +219,7 @@ class Searcher:
     async def _pinned(
         self, caller: Caller, plan: Plan, found: QueryVector, retrieved: Retrieved, timeout_ms: int
     ) -> list[ShardHit]:
-        return await self.extras.pinned(
+        pinned = await self.extras.pinned(
             plan,
             caller.tenant,
             found.vector,
@@ -223,6 +227,7 @@ class Searcher:
             states=[answer.state for answer in retrieved.shards.answers],
             timeout_ms=timeout_ms,
         )
+        return self._allowed(caller.tenant, pinned)
 
     def step(self, left_ms: float) -> Step:
         """How much a search has to leave out, by the time it has and by how busy this process is."""
@@ -256,6 +261,8 @@ class Searcher:
         """
         plan = cut.plan if cut else None
         is_collapsed = (plan.collapse if plan else query.collapse) if collapse is None else collapse
+        if self.blocked is not None:
+            await self.blocked.refresh_if_due()
         # One more where the product that was asked about will be taken out.
         wanted = min(k + len(found.exclude), RETRIEVED_MAX)
         request = ShardSearch(
@@ -275,14 +282,24 @@ class Searcher:
             preferred=tuple(sorted(fields.fields_of(prefer))) if (prefer := query.ranking.prefer) else (),
             effort=cut.effort if cut else 1.0,
         )
-        shards = await self.scatter.search(request, patience_ms=cut.patience_ms if cut else None)
-        if (request.filter is not None or request.preferred) and not shards.is_partial:
-            fields.check_known(shards.answers, self.attribute_types(caller.tenant))
-        lists = [answer.hits for answer in shards.answers]
-        hits = merging.best(lists, wanted, by_similarity=found.vector is not None, collapse=is_collapsed)
-        if found.exclude:
-            hits = [hit for hit in hits if hit.product_id not in found.exclude][:k]
-        return Retrieved(hits, shards)
+        while True:
+            shards = await self.scatter.search(request, patience_ms=cut.patience_ms if cut else None)
+            if (request.filter is not None or request.preferred) and not shards.is_partial:
+                fields.check_known(shards.answers, self.attribute_types(caller.tenant))
+            lists = [answer.hits for answer in shards.answers]
+            best = merging.best(lists, request.k, by_similarity=found.vector is not None, collapse=is_collapsed)
+            hits = self._allowed(caller.tenant, best, found.exclude)[:k]
+            if len(hits) == k or len(best) < request.k or request.k == RETRIEVED_MAX:
+                return Retrieved(hits, shards)
+            # Blocked ones took the places of others that match.
+            request = structs.replace(request, k=min(4 * request.k, RETRIEVED_MAX))
+
+    def _allowed(self, tenant: str, hits: Sequence[ShardHit], exclude: Collection[str] = ()) -> list[ShardHit]:
+        return [hit for hit in hits if hit.product_id not in exclude and not self._is_blocked(tenant, hit.dup_group)]
+
+    def _is_blocked(self, tenant: str, group: bytes) -> bool:
+        """``group`` is the perceptual hash of a product's first picture; of one without a picture it is longer."""
+        return self.blocked is not None and len(group) == PHASH_BYTES and bool(self.blocked.match(tenant, group))
 
     async def _freshness(self, caller: Caller, query: Query) -> tuple[Requirement, int]:
         """What must be applied, and how many milliseconds are left to wait for it in the node."""

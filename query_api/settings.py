@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urlsplit
 
-from processors.pictures.gate_settings import GateSettings
+from processors.pictures.gate_settings import BITS_MAX, BLOCKLIST_BITS, GateSettings
 from query_api.ranking.settings import RankSettings
 from schemas.environment import Environment
 from schemas.errors import SettingsError
@@ -63,6 +63,7 @@ class ApiSettings:
     """How often API keys are read again; a revocation counts after so long."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read answers."""
+    blocklist_bits: int = BLOCKLIST_BITS
     limits: Limits = field(default_factory=Limits)
     rank: RankSettings = field(default_factory=RankSettings)
 
@@ -75,7 +76,7 @@ class ApiSettings:
     def from_env(environ: Mapping[str, str], *, discovered: str | None = None) -> "ApiSettings":
         """Read FRESHLENS_HOST, _PORT, _PORT_SHARED, _ENCODER, _ENCODER_URL, _STORE, _TIMEOUT_MS, _TARGET_MS,
         _NODE_AGE_MAX_S, _NO_MATCH_IMAGE, _NO_MATCH_TEXT, _BODY_BYTES_MAX, _K_MAX, _TEXT_CHARS_MAX, _REQUESTS_MAX,
-        _KEYS_POLL_S, _CORS_ORIGINS, and what ranking, the lane and Kafka need.
+        _KEYS_POLL_S, _CORS_ORIGINS, _BLOCKLIST_BITS, and what ranking, the lane and Kafka need.
 
         ``discovered`` is the address of a broker we know of ourselves; the environment wins over it.
 
@@ -105,6 +106,7 @@ class ApiSettings:
             no_match_text=env.number("FRESHLENS_NO_MATCH_TEXT", None, -1.0, 1.0),
             keys_poll_s=env.seconds("FRESHLENS_KEYS_POLL_S", 5.0),
             cors_origins=_origins(env),
+            blocklist_bits=env.integer("FRESHLENS_BLOCKLIST_BITS", BLOCKLIST_BITS, 0, BITS_MAX),
             limits=Limits(
                 body_bytes_max=_body_bytes_max(env),
                 k_max=env.integer("FRESHLENS_K_MAX", 200, 1, 1_000),

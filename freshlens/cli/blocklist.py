@@ -36,8 +36,8 @@ def blocklist_group() -> None:
 def add_command(context: Context, picture: str, all_tenants: bool, note: str) -> None:
     """Block a picture, turned and mirrored too; or a perceptual hash, 16 hexadecimal digits, as it is.
 
-    Workers and the query encoder know it within some seconds. A product that shows it already stays until it is
-    published again, which then leaves that picture out (picture-blocked).
+    Workers, the query encoder and the API know it within some seconds. A product whose first picture it is is no
+    longer found; published again, it is indexed without that picture (picture-blocked).
 
     \b
     Example:

@@ -4,16 +4,22 @@ import asyncio
 import ipaddress
 import os
 import socket
+import ssl
 import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tenacity import wait_fixed
 from yarl import URL
 
@@ -322,6 +328,50 @@ async def test_a_name_server_that_is_busy_is_asked_again_at_once(
     looked_up = resolving(monkeypatch, socket.gaierror(socket.EAI_AGAIN, "try again"), ("127.0.0.1",))
     assert (await fetched(tmp_path, host.url("picture", "cdn.example"))).raw == PICTURE
     assert looked_up["cdn.example"] == 2
+
+
+def certificate(folder: Path, *, name: str, days: int) -> ssl.SSLContext:
+    """A server's side of TLS with a certificate that it signed itself, for ``days`` from yesterday."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC) - timedelta(days=1)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = made.add_extension(names, critical=False).sign(key, SHA256())
+    file = folder / f"{name}.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(secret + signed.public_bytes(Encoding.PEM))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    return context
+
+
+@pytest.mark.parametrize("days", [30, 0], ids=["signed by itself", "over"])
+async def test_a_bad_certificate_is_refused_and_nothing_is_asked(tmp_path: Path, days: int) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+
+    asked: list[asyncio.StreamWriter] = []
+    tls = certificate(tmp_path, name="shop.example", days=days)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    uri = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/picture"
+    async with server, fetching(tmp_path) as fetcher:
+        assert (await unavailable(fetcher, uri)).why == "certificate"
+    assert not asked, "no request was sent"
+
+
+async def test_an_address_that_swallows_connections_costs_no_more_than_the_deadline(tmp_path: Path) -> None:
+    with socket.socket() as silent, ExitStack() as open_sockets:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for _ in range(4):  # its queue is full: from here on nobody is answered, as behind a firewall that drops
+            filling = open_sockets.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(silent.getsockname())
+        async with fetching(tmp_path) as fetcher:
+            error = await unavailable(fetcher, f"http://127.0.0.1:{silent.getsockname()[1]}/picture", 0.5)
+    assert error.why == "timeout"
+    assert error.code == ImageSourceUnavailable.code
 
 
 async def test_a_host_that_cannot_prove_who_it_is_is_not_asked(host: ImageHost, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from aiohttp.test_utils import TestClient, TestServer
 
+from processors.pictures.blocklist import BlockList
+from processors.pictures.gate_settings import BLOCKLIST_BITS
 from query_api.access.key_ring import KeyRing
 from query_api.access.keys import SEARCHER
 from query_api.app import create_app
@@ -360,6 +362,7 @@ async def running_api(
         rules=rules or RuleBook(),
         model=model,
         comparer=comparer,
+        blocked=BlockList(store, bits=BLOCKLIST_BITS, every_s=0),
         quality=quality or NoQuality(),
         thresholds=Thresholds(thresholds or {}),
         metrics=metrics,
