@@ -304,6 +304,25 @@ def own_vectors(figures: dict[str, Any]) -> str:
     return text + grid(("vector query over HTTP", "recall@10", "p50, ms", "p99, ms"), rows)
 
 
+def hot_searches(figures: dict[str, Any]) -> str:
+    rows = [
+        (
+            title,
+            f"{part['hits']:.0%}",
+            part["ways"]["searching"]["mean_ms"],
+            part["ways"]["remembering"]["mean_ms"],
+            recall(part["ways"]["searching"]),
+            recall(part["ways"]["remembering"]),
+            f"{part['ghosts']} of {part['checked']:,}",
+        )
+        for phase, said in (("quiet", "quiet"), ("streaming", "200 events/s"))
+        for title, part in ((f"{said}: {name}", part) for name, part in figures[phase].items())
+    ]
+    head = ("", "remembered", "searching, mean ms", "remembering, mean ms", "recall@10", "recall@10", "ghosts")
+    near = ", ".join(f"{cosine}: {share:.3f}" for cosine, share in figures["overlap"].items())
+    return f"{grid(head, rows)}\nOverlap@10 of the answers to two vectors, by their cosine: {near}.\n"
+
+
 def limits() -> str:
     """What stops a shard from growing, with and without the dimensions halved."""
     figures = capacity.measured()
@@ -324,6 +343,7 @@ RENDERED: dict[str, Callable[[dict[str, Any]], str]] = {
     for each in (
         clustered_vectors, node_search, probes, blocks, streaming_updates, memory, compaction, restart, runbook,
         filters, ablation, growth, freshness, own_vectors, encoder, ingest, ingest_kafka, live_freshness,
+        hot_searches,
     )
 }  # fmt: skip
 
