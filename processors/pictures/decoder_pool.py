@@ -54,9 +54,8 @@ class DecoderPool:
         self._start = Start(form, limits, memory_bytes_max, timeout_s, video, video_timeout_s)
         self._module = module
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decoder")
-        self._idle: asyncio.LifoQueue[_Child | None] = asyncio.LifoQueue()
-        for _ in range(workers):
-            self._idle.put_nowait(None)
+        # As many as there are threads, so that a thread always finds one.
+        self._idle: list[_Child | None] = [None] * workers
         self._children: set[_Child] = set()
 
     async def decode(self, raw: bytes, *, crop: Crop | None = None, thumbnail_sizes: Sequence[int] = ()) -> Decoded:
@@ -82,16 +81,9 @@ class DecoderPool:
     async def _answered(self, job: Job) -> tuple[Described, ...]:
         if len(job.raw) > self._start.limits.image_bytes_max:
             raise ImageTooLarge(f"the picture has {len(job.raw)} bytes: too many")
-        child = await self._idle.get()
-        try:
-            # Shielded: a caller that gives up must not leave half an answer in the pipe.
-            asking = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, child, job)
-            child, answer = await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            asking.add_done_callback(lambda done: self._idle.put_nowait(done.result()[0]))
-            raise
-        self._idle.put_nowait(child)
-        return _pictures(answer)
+        # A thread goes from one job to the next without the event loop, which has other things to do. One whose caller
+        # gave up is done all the same: half an answer must not stay in the pipe.
+        return _pictures(await asyncio.get_running_loop().run_in_executor(self._threads, self._asked, job))
 
     @property
     def pids(self) -> list[int]:
@@ -100,11 +92,9 @@ class DecoderPool:
 
     async def warm(self) -> None:
         """Start every child now rather than at its first picture; returns when they can work."""
-        children = [await self._idle.get() for _ in range(self._idle.qsize())]
-        loop, nothing = asyncio.get_running_loop(), Job(b"", None, ())
-        asking = [loop.run_in_executor(self._threads, self._ask, child, nothing) for child in children]
-        for child, _ in await asyncio.gather(*asking):
-            self._idle.put_nowait(child)
+        loop, nothing, idle = asyncio.get_running_loop(), Job(b"", None, ()), len(self._idle)
+        # The longest idle first, so that each has its turn.
+        await asyncio.gather(*(loop.run_in_executor(self._threads, self._asked, nothing, 0) for _ in range(idle)))
 
     def close(self) -> None:
         """End the children."""
@@ -117,6 +107,14 @@ class DecoderPool:
             child = _Child(self._module, self._start)
             self._children.add(child)
         return child
+
+    def _asked(self, job: Job, place: int = -1) -> Answer:
+        child = self._idle.pop(place)
+        try:
+            child, answer = self._ask(child, job)
+        finally:
+            self._idle.append(child)
+        return answer
 
     def _ask(self, child: "_Child | None", job: Job) -> "tuple[_Child | None, Answer]":
         child = self._started(child)
