@@ -57,7 +57,7 @@ class FeedbackThread:
         self._kafka = kafka
         self._out = out
         self._metrics = metrics
-        self._producer = clients.producer(kafka, linger_ms=20)
+        self._producer = clients.producer(kafka, linger_ms=100)
         self._registry = open_registry(kafka)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feedback-out", daemon=True)
