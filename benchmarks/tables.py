@@ -323,6 +323,27 @@ def hot_searches(figures: dict[str, Any]) -> str:
     return f"{grid(head, rows)}\nOverlap@10 of the answers to two vectors, by their cosine: {near}.\n"
 
 
+def http_search(figures: dict[str, Any]) -> str:
+    titles = {"quiet": "quiet", "streaming": "200 events/s streaming in", "batch": "32 queries to a request"}
+    rows = [
+        (
+            f"{title}, {figures['connections']} connections",
+            figures[name].get("queries_per_s", figures[name]["per_s"]),
+            recall(figures),
+            figures[name]["p50_ms"],
+            figures[name]["p99_ms"],
+        )
+        for name, title in titles.items()
+    ]
+    if beside := figures["lancedb"]:
+        rows.append(("LanceDB, without HTTP, one after another", beside["per_s"], recall(beside), "", ""))
+    spent = figures["quiet"]["cpu_us_per_request"].items()
+    said = ", ".join(f"{name} {each}" for name, each in spent if each)
+    text = f"{figures['rows']:,} × {figures['dim']}, {figures['processes']} processes, "
+    text += f"{figures['anonymous_mib']} MiB anonymous. CPU time per request when quiet, µs: {said}.\n\n"
+    return text + grid(("", "queries/s", "recall@10", "p50, ms", "p99, ms"), rows)
+
+
 def limits() -> str:
     """What stops a shard from growing, with and without the dimensions halved."""
     figures = capacity.measured()
@@ -343,7 +364,7 @@ RENDERED: dict[str, Callable[[dict[str, Any]], str]] = {
     for each in (
         clustered_vectors, node_search, probes, blocks, streaming_updates, memory, compaction, restart, runbook,
         filters, ablation, growth, freshness, own_vectors, encoder, ingest, ingest_kafka, live_freshness,
-        hot_searches,
+        hot_searches, http_search,
     )
 }  # fmt: skip
 
