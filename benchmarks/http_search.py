@@ -177,7 +177,8 @@ def main() -> None:
     exact = faiss.IndexFlatIP(DIM)
     exact.add(vectors)
     truth = exact.search(queries[:SCORED], K)[1]
-    environ = {"FRESHLENS_ENCODER": f"none:{DIM}", "FRESHLENS_HOT_SEARCHES_MAX": "0", "FRESHLENS_COMPACT_AT": "never"}
+    by_hand = {"FRESHLENS_COMPACT_AT": "never", "FRESHLENS_COMPACT_RECORDS": str(10 * given.rows)}
+    environ = {"FRESHLENS_ENCODER": f"none:{DIM}", "FRESHLENS_HOT_SEARCHES_MAX": "0", **by_hand}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_lines(folder / "vectors.jsonl", vectors)
