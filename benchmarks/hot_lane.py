@@ -44,10 +44,9 @@ def jpeg(number: int) -> bytes:
     return file.getvalue()
 
 
-def back_fill(drawn: int) -> Iterator[ProductAdded]:
-    """Products without end; what follows the end of a JPEG changes its hash and nothing else."""
-    pictures = [jpeg(1_000_000 + number) for number in range(drawn)]
-    number = 0
+def back_fill(drawn: int, number: int = 0) -> Iterator[ProductAdded]:
+    """Products without end, from ``number`` on; what follows the end of a JPEG changes its hash and nothing else."""
+    pictures = [jpeg(1_000_000 + each) for each in range(drawn)]
     while True:
         picture = Picture(inline=pictures[number % drawn] + number.to_bytes(8))
         yield ProductAdded(TENANT, f"queued-{number}", content=Content(title="queued", pictures=(picture,)))
