@@ -282,7 +282,7 @@ def ingest_kafka(figures: dict[str, Any]) -> str:
 def live_freshness(figures: dict[str, Any]) -> str:
     titles = {
         "published_to_searchable": f"published → searchable, {figures['rate_per_s']} products/s",
-        "appended_to_index_log": "of this, appended → on index-log",
+        "appended_to_index_log": "appended → on index-log, the first ten seconds included",
         "deleted_to_gone_idle": "deleted → gone, idle",
         "deleted_to_gone_behind_flood": f"deleted → gone, behind {figures['flood']:,} products",
     }
