@@ -153,8 +153,9 @@ def test_the_bundled_model_says_the_same_made_quicker() -> None:
     """Folded norms, channels last and bfloat16 where the processor has it: cosine ≥ 0.999 for drawn pictures."""
     encoder = load_encoder("bundled", threads=1)
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{Path(bundled.__file__).parent}")
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (model.visual.image_mean, model.visual.image_std))
     pictures = np.stack([decode(photo(200, 200, seed), encoder.form).pixels for seed in range(8)])
-    given = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    given = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - mean) / std
     with torch.inference_mode():
         theirs = torch.nn.functional.normalize(model.eval().encode_image(given)).numpy()
     assert (encoder.encode_images(pictures) * theirs).sum(axis=1).min() >= 0.999
