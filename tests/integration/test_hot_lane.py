@@ -79,7 +79,7 @@ def test_kill_9_loses_nothing_of_the_hot_lane_and_poison_is_a_dead_letter(bench:
     worker = bench.start()
     bench.until_indexed(*products)
     until(lambda: bench.watermarks("product-added-hot") == 101, "facts about all of them")
-    assert bench.codes() == ["undecodable-record"]
+    assert set(bench.codes()) == {"undecodable-record"}, "twice where the kill came between dead letter and commit"
     worker.stop()
     bench.start()
     bench.send("product-added-hot", PRODUCT_ADDED.encode(vectors_only("last")), b"shop/last")
