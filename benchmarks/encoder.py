@@ -13,7 +13,6 @@ import argparse
 import copy
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,13 +29,13 @@ from processors.encoders.onnx_images import OnnxImages, exported
 from processors.encoders.open_clip_encoder import BUNDLED, OpenClipEncoder, load_encoder
 from processors.encoders.precision import fold_norms
 from processors.pictures.decode import decode
+from training.quantise import quantised
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 BATCHES = (1, 32)
 PICTURES = 96
 JUDGED = 32
 """The first pictures are encoded and compared; int8 is calibrated on the others."""
-FLOAT_CONVOLUTIONS = 4
 LAST = torch.channels_last
 
 
@@ -94,11 +93,11 @@ def executions(model: Any, given: torch.Tensor, threads: int, *, compiled: bool)
     yield "folded, channels last", lambda x: both.encode_image(x.to(memory_format=LAST))
     yield "folded, channels last, bfloat16", lambda x: half.encode_image(x.to(torch.bfloat16).to(memory_format=LAST))
     yield from _lazily("int8 in torch (static, FX)", lambda: _int8_in_torch(folded, rest))
-    yield from _lazily("float32 in ONNX Runtime", lambda: OnnxImages(exported(folded, side), threads))
-    for name, skipped in (("int8 in ONNX Runtime", 0), ("the same, first layers float32", FLOAT_CONVOLUTIONS)):
-        yield from _lazily(
-            name, lambda skipped=skipped: OnnxImages(_int8(exported(folded, side), rest, skipped), threads)
-        )
+    yield from _lazily("float32 in ONNX Runtime", lambda: OnnxImages(exported(folded.visual, side), threads))
+    yield from _lazily(
+        "int8 in ONNX Runtime", lambda: OnnxImages(quantised(exported(folded.visual, side), rest), threads)
+    )
+    yield from _lazily("int8 but for the projection", lambda: _before_head(folded, rest, threads))
     if compiled:
         yield from _lazily("torch.compile with freezing", lambda: _compiled(both))
 
@@ -130,30 +129,9 @@ def _int8_in_torch(model: Any, rest: torch.Tensor) -> Run:
     return convert_fx(prepared)
 
 
-def _int8(graph: bytes, rest: torch.Tensor, skipped: int) -> bytes:
-    """Static quantisation, weights by channel; ``skipped``: convolutions at the beginning that stay float32."""
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._batches = iter(rest.split(8))
-
-        def get_next(self) -> dict[str, Any] | None:
-            batch = next(self._batches, None)
-            return None if batch is None else {"pixels": batch.numpy()}
-
-    with tempfile.TemporaryDirectory() as folder:
-        plain, ready, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "int8"))
-        plain.write_bytes(graph)
-        quant_pre_process(plain, ready, skip_symbolic_shape=True)
-        convolutions = [node.name for node in onnx.load(ready).graph.node if node.op_type == "Conv"]
-        quantize_static(
-            ready, made, Reader(), per_channel=True, nodes_to_exclude=convolutions[:skipped],
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        )  # fmt: skip
-        return made.read_bytes()
+def _before_head(folded: Any, rest: torch.Tensor, threads: int) -> Run:
+    trunk = OnnxImages(quantised(exported(folded.visual.trunk, rest.shape[-1]), rest), threads)
+    return lambda x: folded.visual.head(trunk(x))
 
 
 def measure(name: str, rounds: int, *, compiled: bool) -> dict[str, Any]:

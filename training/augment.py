@@ -1,4 +1,4 @@
-"""What happens to a batch of pictures on its way into the model: one warp, light, blur, noise, a hole."""
+"""What happens to a batch of pictures on its way into the model: a warp, light, a camera's faults, a cover."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import torch.nn.functional as fn
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.camera import photographed
+
 
 @dataclass(frozen=True)
 class Strength:
-    """How far the warp and the light may go; `scale` is the visible share of the picture's side."""
+    """How far the warp and the light may go; `scale` is the visible share of the picture's side.
+
+    `cover` and `faults` are the shares of pictures that are partly covered, or suffer from the camera.
+    """
 
     scale_min: float
     scale_max: float
@@ -21,12 +26,13 @@ class Strength:
     perspective: float
     light: float
     cover: float
+    faults: float
 
 
-PHOTO = Strength(scale_min=0.45, scale_max=1.1, angle=0.25, perspective=0.12, light=0.35, cover=0.4)
-WORN = Strength(scale_min=0.65, scale_max=1.15, angle=0.2, perspective=0.1, light=0.4, cover=0.35)
-STUDIO = Strength(scale_min=0.7, scale_max=1.3, angle=0.12, perspective=0.06, light=0.2, cover=0.2)
-DRAWN = Strength(scale_min=0.85, scale_max=1.1, angle=0.06, perspective=0.03, light=0.08, cover=0.1)
+PHOTO = Strength(scale_min=0.45, scale_max=1.1, angle=0.25, perspective=0.12, light=0.35, cover=0.4, faults=0.5)
+WORN = Strength(scale_min=0.65, scale_max=1.15, angle=0.2, perspective=0.1, light=0.4, cover=0.35, faults=0.4)
+STUDIO = Strength(scale_min=0.7, scale_max=1.3, angle=0.12, perspective=0.06, light=0.2, cover=0.2, faults=0.3)
+DRAWN = Strength(scale_min=0.85, scale_max=1.1, angle=0.06, perspective=0.03, light=0.08, cover=0.1, faults=0.2)
 
 
 def augmented(images: NDArray[np.uint8], strength: Strength, size: int, generator: torch.Generator) -> Tensor:
@@ -34,9 +40,8 @@ def augmented(images: NDArray[np.uint8], strength: Strength, size: int, generato
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
     batch = _warped(batch, strength, size, generator)
     batch = _lit(batch, strength.light, generator)
-    batch = _softened(batch, generator)
     _covered(batch, strength.cover, generator)
-    return normalised(batch)
+    return normalised(photographed(batch, strength.faults, generator))
 
 
 def plain(images: NDArray[np.uint8], size: int) -> Tensor:
@@ -83,18 +88,6 @@ def _lit(batch: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     batch = mean + (batch - mean) * (1 + _uniform((n, 1, 1, 1), -amount, amount, generator))
     grey = batch.mean(1, keepdim=True)
     return (grey + (batch - grey) * (1 + _uniform((n, 1, 1, 1), -amount, amount, generator))).clamp_(0, 1)
-
-
-def _softened(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """A fifth of the batch is blurred, another fifth gets sensor noise."""
-    count = len(batch) // 5
-    order = torch.randperm(len(batch), generator=generator)
-    blurred, noisy = order[:count], order[count : 2 * count]
-    if count:
-        batch[blurred] = fn.avg_pool2d(batch[blurred], 3, stride=1, padding=1, count_include_pad=False)
-        grain = torch.randn(batch[noisy].shape, generator=generator) * 0.05
-        batch[noisy] = (batch[noisy] + grain).clamp_(0, 1)
-    return batch
 
 
 def _covered(batch: Tensor, chance: float, generator: torch.Generator) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from freshlens.catalogue import CATEGORIES
 from training.augment import DRAWN, PHOTO, STUDIO, WORN, Strength, augmented
+from training.backgrounds import before_another
 from training.nothing import pictures_of_nothing, texts_of_nothing
 from training.pack import Clothing, Drawn, Grocery, Photos
 from training.texts import clothing_text, drawn_text, grocery_text
@@ -98,7 +99,7 @@ class Batches:
         images = torch.cat([
             self._augmented(grocery.train.images[photos], PHOTO),
             self._augmented(grocery.staged.images[staged], STUDIO),
-            self._augmented(grocery.studio[studio], STUDIO),
+            self._augmented(before_another(grocery.studio[studio], 0.5, grocery.train.images, self.rng), STUDIO),
         ])  # fmt: skip
         labels = [grocery.train.labels[photos], grocery.staged.labels[staged], studio]
         return images, np.concatenate(labels)

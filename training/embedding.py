@@ -23,7 +23,7 @@ def embed_images(model: Any, images: Any, pixels: int) -> Any:
 
 def finished(model: Any, pixels: int) -> Encode:
     """The same for a model whose weights stay: run as it is served, several times as quick."""
-    run = OnnxImages(exported(model.eval(), pixels), torch.get_num_threads())
+    run = OnnxImages(exported(model.eval().visual, pixels), torch.get_num_threads())
     return lambda images: _embedded(run, images, pixels)
 
 

@@ -1,7 +1,8 @@
 """Make the bundled encoder's files: `python -m training.export --datasets DIR --run DIR --out processors/bundled`.
 
-Writes an open_clip folder (`open_clip_config.json`, `open_clip_model.safetensors` in fp16), the no-match
-thresholds, the figures and `MODEL_CARD.md`, which quotes them.
+Writes an open_clip folder (`open_clip_config.json`, `open_clip_model.safetensors` in fp16), the trunk of the image
+tower in eight bits, the no-match thresholds, the figures and `MODEL_CARD.md`, which quotes them. Figures and thresholds
+are of the model as it is served, rounding included.
 """
 
 from __future__ import annotations
@@ -14,24 +15,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
-import torch.nn.functional as fn
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from processors.encoders.open_clip_encoder import load_encoder
 from training import card
 from training.baseline import gradient_vectors, histogram_vectors, imagenet_alone, untrained
 from training.calibrate import thresholds
-from training.embedding import finished
 from training.evaluate import Encode, by_product, image_figures, rounded, text_figures
 from training.foreign import foreign_figures, scored, trials
 from training.nothing import known_tokens
 from training.pack import Clothing, Drawn, Grocery, draw_products
+from training.quantise import write_quantised
 from training.robustness import SEVERITIES, background_swap, robustness
 from training.texts import all_words
-from training.train import CONFIG, load_data
+from training.train import CONFIG, Settings, load_data
 
 _UNSEEN_SEED = 2002
+_BATCH, _TYPICAL = 64, 70
 
 
 def write_model(checkpoint: Path, texts: list[str], out: Path) -> None:
@@ -52,37 +56,34 @@ def write_model(checkpoint: Path, texts: list[str], out: Path) -> None:
     shutil.copy(CONFIG / "open_clip_config.json", out)
 
 
-def load_model(folder: Path) -> tuple[Any, Any]:
-    """The model in eval mode and its tokenizer, from an open_clip folder."""
-    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    return model.eval(), open_clip.get_tokenizer(f"local-dir:{folder}")
-
-
-class Encoder:
-    """`images` and `texts` to unit vectors, as the figures and thresholds need them."""
+class Served:
+    """`images` and `texts` to unit vectors as the product will serve them: what figures and thresholds must be of."""
 
     def __init__(self, folder: Path) -> None:
-        self._model, self._tokenizer = load_model(folder)
-        pixels = json.loads((folder / "open_clip_config.json").read_text())["preprocess_cfg"]["size"][0]
-        self._images = finished(self._model, pixels)
+        self._encoder = load_encoder(str(folder))
 
     def images(self, pictures: Any) -> Any:
         """(n, s, s, 3) uint8 to (n, 256)."""
-        return self._images(pictures)
+        return np.concatenate([self._encoder.encode_images(part) for part in _parts(pictures)])
 
     def texts(self, texts: list[str]) -> Any:
         """Texts to (n, 256)."""
-        with torch.inference_mode():
-            rows = [fn.normalize(self._model.encode_text(self._tokenizer(part)), dim=-1) for part in _parts(texts)]
-        return torch.cat(rows).numpy()
+        return np.concatenate([self._encoder.encode_texts(part) for part in _parts(texts)])
 
 
-def _parts(texts: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(texts), 256):
-        yield texts[start : start + 256]
+def _parts(items: Any) -> Iterator[Any]:
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]
 
 
-def figures(encoder: Encoder, config: Path, grocery: Grocery, clothing: Clothing, drawn: Drawn) -> dict[str, Any]:
+def _typical(data: tuple[Grocery, Clothing, Drawn]) -> NDArray[np.uint8]:
+    """Some pictures to learn from, of every kind: the ranges of eight bits are set by them."""
+    grocery, clothing, drawn = data
+    kinds = (grocery.train.images, grocery.studio, clothing.train.images, drawn.studio, drawn.phone[:, 0])
+    return np.concatenate([images[:: max(1, len(images) // _TYPICAL)] for images in kinds])
+
+
+def figures(encoder: Served, config: Path, grocery: Grocery, clothing: Clothing, drawn: Drawn) -> dict[str, Any]:
     """Every figure of the model card, for the model and beside it for what it must beat."""
     images = _remembered(encoder.images)
     baselines = {"hsv_histogram": histogram_vectors, "hog": gradient_vectors, "untrained": untrained(config)}
@@ -130,9 +131,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--drawn-products", type=int, default=20_000, help="drawn products to be found among")
     given = parser.parse_args()
-    data = load_data(given.datasets, 0, given.run / "pack.pkl")
+    data = load_data(given.datasets, Settings(), given.run / "pack.pkl")
     write_model(given.run / "checkpoint.pt", all_words(data), given.out)
-    encoder = Encoder(given.out)
+    write_quantised(given.out, _typical(data))
+    encoder = Served(given.out)
     drawn = unseen_products(given.drawn_products, given.run / "unseen.pkl")
     measured = figures(encoder, given.out, data[0], data[1], drawn)
     pictures = scored(trials(_remembered(encoder.images), *data[:2], drawn))

@@ -35,7 +35,6 @@ from training.texts import all_words
 from training.trunk import encode_images, freeze, imagenet_weights
 
 CONFIG = Path(__file__).parent
-DRAWN_SEED = 1001
 SERVED_PIXELS = 160
 WIDTH = 256
 _SAVED = ("model", "classes", "average", "optimiser")
@@ -48,6 +47,7 @@ class Settings:
     steps: int = 1300
     pixels: int = 128
     drawn_products: int = 10_000
+    drawn_seed: int = 1001
     learning_rate: float = 2e-3
     trunk_learning_rate: float = 6e-4
     frozen_stages: int = 3
@@ -196,13 +196,13 @@ def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
             write_record(out, asdict(settings), run.curves, losses=("classes", "found", "views", "texts"))
 
 
-def load_data(datasets: Path, drawn_products: int, cache: Path) -> tuple[Grocery, Clothing, Drawn]:
+def load_data(datasets: Path, settings: Settings, cache: Path) -> tuple[Grocery, Clothing, Drawn]:
     """All training pictures, kept in `cache` after the first time."""
     if cache.exists():
         with cache.open("rb") as file:
             cached: tuple[Grocery, Clothing, Drawn] = pickle.load(file)  # written by the lines below
             return cached
-    data = load_grocery(datasets), load_clothing(datasets), draw_products(drawn_products, DRAWN_SEED)
+    data = load_grocery(datasets), load_clothing(datasets), draw_products(settings.drawn_products, settings.drawn_seed)
     with cache.open("wb") as file:
         pickle.dump(data, file, 4)
     return data
@@ -224,12 +224,12 @@ def main() -> None:
     settings = Settings(**given)
     torch.set_num_threads(settings.threads)
     out.mkdir(parents=True, exist_ok=True)
-    data = load_data(datasets, settings.drawn_products, out / "pack.pkl")
+    data = load_data(datasets, settings, out / "pack.pkl")
     run = Run(settings, len(data[0].studio), len(data[1].names), all_words(data))
-    if start is not None:
-        run.begin_with(load_file(start / "open_clip_model.safetensors"))
     if not is_random:
         run.begin_with(imagenet_weights(run.model.visual.trunk, "visual.trunk."))
+    if start is not None:
+        run.begin_with(load_file(start / "open_clip_model.safetensors"))
     if (out / "checkpoint.pt").exists():
         run.restore(torch.load(out / "checkpoint.pt", weights_only=True))
     train(run, data, out)

@@ -15,6 +15,7 @@ from processors import bundled
 from processors.encoders import cores
 from processors.encoders.batching import bucket
 from processors.encoders.encoder import Encoder, PictureForm, Pixels
+from processors.encoders.onnx_images import quantised
 from processors.encoders.precision import quicker
 from schemas.embeddings import Space, Vector
 from schemas.errors import EncoderFailed, SettingsError
@@ -94,10 +95,20 @@ class OpenClipEncoder:
 
     On a GPU batches are padded to powers of two, since each new shape costs a search for its kernels. On a processor
     padding only costs: there a batch takes as long as it has pictures.
+
+    Args:
+        folder: where the model lies; an image tower in eight bits may lie beside its weights.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, space: Space, *, threads: int | None = None, device: str = AUTO
+        self,
+        model: Any,
+        tokenizer: Any,
+        space: Space,
+        *,
+        threads: int | None = None,
+        device: str = AUTO,
+        folder: Path | None = None,
     ) -> None:
         import open_clip
         import torch
@@ -111,7 +122,8 @@ class OpenClipEncoder:
         self._device = torch_device(device)
         self._is_padded = self._device.type == "cuda"
         torch.backends.cudnn.benchmark = self._is_padded
-        execution = quicker(model.eval(), self._device, self.form.size, self.threads)
+        int8 = quantised(folder, self.encoder_id, self.threads)
+        execution = quicker(model.eval(), self._device, self.form.size, self.threads, int8=int8)
         self._model, self._images, self.precision = execution.model, execution.images, execution.precision
         self._tokenizer = tokenizer
         self._mean = torch.tensor(preprocess["mean"], device=self._device).view(1, 3, 1, 1) * 255
@@ -177,7 +189,8 @@ def _load(name: str, threads: int | None, device: str) -> Encoder:
     folder = _folder(name)
     model_name, tag = (f"local-dir:{folder}", None) if folder else _model_and_tag(name)
     model, _, _ = open_clip.create_model_and_transforms(model_name, pretrained=tag)
-    return OpenClipEncoder(model, open_clip.get_tokenizer(model_name), space_of(name), threads=threads, device=device)
+    tokenizer = open_clip.get_tokenizer(model_name)
+    return OpenClipEncoder(model, tokenizer, space_of(name), threads=threads, device=device, folder=folder)
 
 
 def torch_device(name: str) -> "torch.device":
