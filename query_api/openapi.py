@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from query_api.problems import MEDIA_TYPE, Problem
+from query_api.problems import MEDIA_TYPE
+from schemas.answers import Problem
 
 if TYPE_CHECKING:
     from query_api.routes.table import Route

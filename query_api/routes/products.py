@@ -17,6 +17,7 @@ from query_api.search import RETRIEVED_MAX
 from query_api.search_request import OffsetBody, convert_parameters, listing, token_of_body
 from query_api.settings import ITEMS_MAX, WAIT_MS_MAX
 from query_api.shards.scatter import Answers
+from schemas.answers import DeleteAnswer, LookupAnswer, ProductAnswer, ProductPage, PublishedItem, ShardCount
 from schemas.errors import FreshlensError, InvalidQuery, NotFound
 from schemas.events import ProductDeleted
 from schemas.identity import product_key
@@ -97,7 +98,7 @@ async def delete(request: web.Request) -> web.Response:
     publishing.check_version(version, declaration, now_us=parts.clock.now_us())
     event = ProductDeleted(caller.tenant, key.product_id, version, "api", parts.clock.now_us())
     position = await parts.publisher.publish(event)
-    return answer(answers.DeleteAnswer(key.product_id, ReadToken((position,)).encode()), status=202)
+    return answer(DeleteAnswer(key.product_id, ReadToken((position,)).encode()), status=202)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -112,7 +113,7 @@ async def get(request: web.Request) -> web.Response:
         raise NotFound(f"there is no product {product_id!r} in tenant {caller.tenant!r}{said}")
     token = answer_token(each.state for each in found.answers)
     return answer(
-        answers.ProductAnswer(
+        ProductAnswer(
             **msgspec.structs.asdict(answers.product_of(product.hit, caller.tenant)),
             views=answers.views_of(product, caller.tenant),
             agreement=product.hit.agreement,
@@ -138,7 +139,7 @@ async def list_newest(request: web.Request) -> web.Response:
     shown = [answers.product_of(hit, caller.tenant) for hit in retrieved.hits[page.offset : last]]
     counted = facets.merged([each.facets for each in retrieved.shards.answers], query.facets)
     next_offset = last if len(retrieved.hits) > last else None
-    return answer(answers.ProductPage(shown, next_offset, counted if query.facets else msgspec.UNSET))
+    return answer(ProductPage(shown, next_offset, counted if query.facets else msgspec.UNSET))
 
 
 async def look_up(request: web.Request) -> web.Response:
@@ -156,13 +157,13 @@ async def look_up(request: web.Request) -> web.Response:
     by_id = {product.product_id: product for each in found.answers for product in each.products}
     states = [each.state for each in found.answers]
     return answer(
-        answers.LookupAnswer(
+        LookupAnswer(
             products=[answers.looked_up(by_id[name], caller.tenant) for name in ids if name in by_id],
             freshness_met=needed.is_covered
             and not found.is_partial
             and all(each.freshness_met for each in found.answers),
             freshness=answers.freshness_of(states),
-            shards=answers.ShardCount(found.answered, found.total),
+            shards=ShardCount(found.answered, found.total),
             read_token=answer_token(states).encode(),
         )
     )
@@ -218,7 +219,7 @@ def _lines(raw: bytes) -> tuple[Sequence[Any], bool]:
 
 async def _published(
     parts: Parts, caller: Caller, index: int, line: Any, turns: asyncio.Semaphore, *, hot: bool
-) -> tuple[answers.PublishedItem, Position | None, FreshlensError | None]:
+) -> tuple[PublishedItem, Position | None, FreshlensError | None]:
     try:
         declaration = parts.tenants.declaration(caller.tenant)
         now_us = parts.clock.now_us()

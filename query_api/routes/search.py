@@ -9,7 +9,6 @@ from aiohttp import web
 
 from query_api.access.identity import caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, read_json
-from query_api.answers import FeedbackAnswer, RegionBoxes
 from query_api.explain import Explainer
 from query_api.query_parts import ImageBody, image_bytes
 from query_api.search_request import (
@@ -22,6 +21,7 @@ from query_api.search_request import (
     query_of_picture,
 )
 from query_api.settings import TIMEOUT_MS_MAX
+from schemas.answers import FeedbackAnswer, RegionBoxes
 from schemas.errors import InvalidQuery, UnsupportedMediaType
 from schemas.feedback import Click, FeedbackKind
 from schemas.identity import product_key

@@ -7,13 +7,22 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from query_api import answers, docs_page, events
+from query_api import docs_page, events
 from query_api.access.api_keys import Scope
-from query_api.routes import batch as routes_batch
-from query_api.routes import operations as routes_operations
-from query_api.routes import products as routes_products
-from query_api.routes import search as routes_search
+from query_api.routes import (
+    batch as routes_batch,
+)
+from query_api.routes import (
+    operations as routes_operations,
+)
+from query_api.routes import (
+    products as routes_products,
+)
+from query_api.routes import (
+    search as routes_search,
+)
 from query_api.search_request import ExplainBody, RawParameters, SearchBody
+from schemas import answers
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
