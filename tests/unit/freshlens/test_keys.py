@@ -68,6 +68,16 @@ def test_a_list_says_all_but_the_secret(tmp_path: Path) -> None:
     assert str(listed(tmp_path)[0]["state"]).startswith("revoked 20")
 
 
+def test_a_list_can_be_read_at_80_columns(tmp_path: Path) -> None:
+    arguments = ["--scopes", "search,feedback", "--rate", "2.5/s", "--quota", "50000/day", "--expires", "90d"]
+    made(tmp_path, "--tenant", "shop", "keys", "create", "shop-page", *arguments)
+    lines = freshlens(tmp_path, "keys", "list").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 4
+    for word in ("shop-page", "search,", "feedback", "2.5/s,", "50000/day", "valid"):
+        assert word in " ".join(lines), "words stay whole"
+
+
 def test_a_damaged_key_is_named_and_hides_no_other(tmp_path: Path) -> None:
     for name in ("one", "other"):
         made(tmp_path, "keys", "create", name, "--scopes", "search")
