@@ -1,387 +1,487 @@
-"""What callers of the query API are told: the JSON bodies of its answers, as the API writes and clients read them."""
+"""What callers of the query API are told: the JSON bodies of its answers, as the API writes and clients read them.
+
+Descriptions and examples are those of the OpenAPI document, which makes the example of a whole from those of its parts.
+"""
 
 from typing import Annotated, Any
 
-import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.events import Attributes
 from schemas.feedback import SearchQuality
 from schemas.filters import Scalar
 
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every answer with a status of 400 and above.
-
-    Attributes:
-        type: where the code is explained, relative to this server.
-        title: what the code means, always the same for one code.
-        status: the HTTP status.
-        code: stable, kebab-case: what a program decides by.
-        detail: what happened this time, and the way out.
-        items: of a list of products: what became of each.
-    """
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    items: Any = None
-
-
-class Product(msgspec.Struct, frozen=True, kw_only=True):
-    """A product as shoppers see it.
-
-    ``thumbnail`` is a path of this server, or null without a picture; ``attributes`` has all that a filter can name,
-    the offer included.
-    """
-
-    product_id: str
-    version: int
-    title: str | None = None
-    description: str | None = None
-    attributes: Attributes = {}
-    price: float | None = None
-    currency: str | None = None
-    stock: int | None = None
-    in_stock: bool = True
-    thumbnail: str | None = None
-
-
-class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a result is where it is.
-
-    Attributes:
-        stages: what each stage of ranking contributed; they add up to the score.
-        rules: names of the business rules that moved it.
-        inliers: points of its picture that lie as in the query's; null: not compared.
-    """
-
-    stages: dict[str, float]
-    rules: list[str] = []
-    inliers: int | None = None
+ProductId = Annotated[str, Meta(description="The product's id within its tenant.", examples=["dress-7"])]
+Version = Annotated[
+    int,
+    Meta(description="Microseconds since 1970, or a sequence, as the tenant declared.", examples=[1795200000000000]),
+]
+_TOKEN = "kZOwYzE6cHJvZHVjdC1hZGRlZK1wcm9kdWN0LWFkZGVkgQAp"
+ReadToken = Annotated[
+    str,
+    Meta(
+        description="All that the answer knows of; as `min_offset` of a search, it shows no less.",
+        examples=[_TOKEN],
+    ),
+]
+Thumbnail = Annotated[
+    str | None,
+    Meta(
+        description="Path of the thumbnail on this server; null without a picture.",
+        examples=["/v1/thumbnails/01010101010101010101010101010101?tenant=default&size=256"],
+    ),
+]
+Agreement = Annotated[
+    float | None,
+    Meta(description="How well picture and text agree, -1 to 1; null: not looked at.", examples=[0.31]),
+]
+Shard = Annotated[int, Meta(description="Number of the shard, from 0.", examples=[0])]
+Generation = Annotated[int, Meta(description="The main index that is served.", examples=[3])]
+Applied = Annotated[
+    dict[str, int], Meta(description="By partition of index-log: the next offset.", examples=[{"0": 1042}])
+]
+Stages = Annotated[
+    dict[str, float],
+    Meta(description="What each stage gave to the score; they add up to it.", examples=[{"visual": 0.83}]),
+]
+Rules = Annotated[list[str], Meta(description="Business rules that moved it.", examples=[["boost-summer"]])]
+Inliers = Annotated[
+    int | None,
+    Meta(description="Points of its picture that lie as in the query's; null: not compared.", examples=[34]),
+]
+Weights = Annotated[
+    dict[str, float],
+    Meta(description="What counts how much in the score.", examples=[{"visual": 1.0, "attributes": 0.2}]),
+]
+Similarity = Annotated[float, Meta(description="Cosine of its best view and the query.", examples=[0.83])]
+FreshnessMet = Annotated[
+    bool, Meta(description="It is at least as fresh as `min_offset`; true where none was given.", examples=[True])
+]
 
 
-class RankingFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """How an answer was ranked: what counted how much, the version of the rules, and how many were retrieved."""
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """The body of every answer with a status of 400 and above."""
 
-    weights: dict[str, float]
-    diversity: float
-    rules_version: int
-    retrieved: int
+    type: Annotated[
+        str, Meta(description="Where the code is explained, on this server.", examples=["/docs#unknown-field"])
+    ]
+    title: Annotated[
+        str, Meta(description="What the code means, always the same.", examples=["A body field that does not exist"])
+    ]
+    status: Annotated[int, Meta(description="The HTTP status.", examples=[400])]
+    code: Annotated[str, Meta(description="Stable, kebab-case: what a program decides by.", examples=["unknown-field"])]
+    detail: Annotated[
+        str,
+        Meta(
+            description="What happened this time, and the way out.", examples=["Object contains unknown field `txet`"]
+        ),
+    ]
+    items: Annotated[
+        Any,
+        Meta(description="Of a refused list of products: what became of each, as in `PublishAnswer`.", examples=[[]]),
+    ] = None
+
+
+class Product(Struct, frozen=True, kw_only=True):
+    """A product as shoppers see it."""
+
+    product_id: ProductId
+    version: Version
+    title: Annotated[str | None, Meta(description="Its title.", examples=["Red dress"])] = None
+    description: Annotated[str | None, Meta(description="Its description.", examples=["A red summer dress"])] = None
+    attributes: Annotated[
+        Attributes,
+        Meta(
+            description="All that a filter can name, the offer included.", examples=[{"color": "red", "in_stock": True}]
+        ),
+    ] = {}
+    price: Annotated[float | None, Meta(description="In `currency`.", examples=[25.0])] = None
+    currency: Annotated[str | None, Meta(description="Of the price, as published.", examples=["EUR"])] = None
+    stock: Annotated[int | None, Meta(description="How many there are; null: not said.", examples=[4])] = None
+    in_stock: Annotated[bool, Meta(description="Whether it can be had.", examples=[True])] = True
+    thumbnail: Thumbnail = None
+
+
+class RankFacts(Struct, frozen=True, kw_only=True):
+    """Why a result is where it is."""
+
+    stages: Stages
+    rules: Rules = []
+    inliers: Inliers = None
+
+
+class RankingFacts(Struct, frozen=True, kw_only=True):
+    """How an answer was ranked."""
+
+    weights: Weights
+    diversity: Annotated[float, Meta(description="0: the best first; 1: as different as can be.", examples=[0.2])]
+    rules_version: Annotated[int, Meta(description="Of the business rules; 0: there are none.", examples=[0])]
+    retrieved: Annotated[int, Meta(description="Products that were retrieved to be ranked.", examples=[500])]
 
 
 class Result(Product, frozen=True, kw_only=True):
-    """A product found. ``position`` from 1; ``score`` orders the answer; ``source`` is main, graph or tail.
+    """A product found."""
 
-    ``why``: with ``explain``, what the score is made of.
-    """
-
-    position: int
-    score: float
-    similarity: float
-    source: str
-    why: RankFacts | msgspec.UnsetType = msgspec.UNSET
+    position: Annotated[int, Meta(description="Its place, from 1; name it in feedback.", examples=[1])]
+    score: Annotated[float, Meta(description="What orders the answer.", examples=[0.83])]
+    similarity: Similarity
+    source: Annotated[str, Meta(description="Where its best view lies: main, graph or tail.", examples=["tail"])]
+    why: Annotated[RankFacts | UnsetType, Meta(description="With `explain`: what the score is made of.")] = UNSET
 
 
-class ShardFreshness(msgspec.Struct, frozen=True):
-    """How fresh one shard's part of the answer is; ``applied``: index-log partition → next offset."""
+class ShardFreshness(Struct, frozen=True):
+    """How fresh one shard's part of the answer is."""
 
-    shard: int
-    generation: int
-    applied: dict[str, int]
-    lag_ms: int
-    stale: bool
+    shard: Shard
+    generation: Generation
+    applied: Applied
+    lag_ms: Annotated[int, Meta(description="How far it is behind the log.", examples=[12])]
+    stale: Annotated[bool, Meta(description="It is further behind than is allowed.", examples=[False])]
 
 
-class ShardCount(msgspec.Struct, frozen=True):
+class ShardCount(Struct, frozen=True):
     """How many shards took part; fewer than all means a partial answer."""
 
-    answered: int
-    total: int
+    answered: Annotated[int, Meta(description="Shards that answered in time.", examples=[1])]
+    total: Annotated[int, Meta(description="Shards that there are.", examples=[1])]
 
 
-class FacetValue(msgspec.Struct, frozen=True):
+class FacetValue(Struct, frozen=True):
     """A value, and how many of the products that pass have it."""
 
-    value: Scalar
-    count: int
+    value: Annotated[Scalar, Meta(description="A value of the field.", examples=["red"])]
+    count: Annotated[int, Meta(description="Products that have it.", examples=[12])]
 
 
-class Facet(msgspec.Struct, frozen=True, kw_only=True):
-    """How often each value of a field occurs among all products that pass the filter, found or not.
+class Facet(Struct, frozen=True, kw_only=True):
+    """How often each value of a field occurs among all products that pass the filter, found or not."""
 
-    Attributes:
-        kind: boolean, number or string; null: no product that could be asked has the field.
-        values: the 100 most frequent, then by value; a list counts once for each of its values.
-        distinct: how many values there are.
-        exact: false: a value is too rare to be named by every shard, and counts may be too low.
-        least: of numbers, the least and the greatest; null for others.
-    """
-
-    kind: str | None
-    values: list[FacetValue]
-    distinct: int
-    exact: bool
-    least: float | None = None
-    greatest: float | None = None
-
-
-class RegionAnswer(msgspec.Struct, frozen=True):
-    """What was found for one object of the picture; ``box``: left, top, width and height, as ``crop`` takes them."""
-
-    box: tuple[float, float, float, float]
-    results: list[Result]
-    no_match: bool
+    kind: Annotated[
+        str | None,
+        Meta(description="boolean, number or string; null: no product asked has the field.", examples=["string"]),
+    ]
+    values: Annotated[
+        list[FacetValue],
+        Meta(description="The 100 most frequent, then by value; a list counts once for each of its values."),
+    ]
+    distinct: Annotated[int, Meta(description="How many values there are.", examples=[2])]
+    exact: Annotated[
+        bool,
+        Meta(description="False: a value is too rare to be named by every shard; counts may be low.", examples=[True]),
+    ]
+    least: Annotated[float | None, Meta(description="The least of numbers; null for others.", examples=[9.5])] = None
+    greatest: Annotated[
+        float | None, Meta(description="The greatest of numbers; null for others.", examples=[25.0])
+    ] = None
 
 
-class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a search.
-
-    Attributes:
-        query_id: name it in feedback.
-        no_match: nothing is similar enough, or nothing passes the filter; ``results`` is empty then.
-        total_candidates: products considered by all shards.
-        freshness_met: the answer is at least as fresh as ``min_offset``; true when none was given.
-        read_token: everything this answer has seen; give it as ``min_offset`` to see no less.
-        timings_ms: by stage, and in all.
-        warnings: each begins with a stable word and a colon.
-        ranking: with ``explain``, how the results were ranked.
-        limited_matches: with ``limited_matches``, and where there is no match, the nearest there is.
-        facets: by field, where any were asked for.
-        regions: with ``regions``, what was found for each object of the picture.
-    """
-
-    query_id: str
-    results: list[Result]
-    no_match: bool
-    total_candidates: int
-    freshness_met: bool
-    read_token: str
-    freshness: list[ShardFreshness]
-    shards: ShardCount
-    timings_ms: dict[str, float]
-    warnings: list[str]
-    ranking: RankingFacts | msgspec.UnsetType = msgspec.UNSET
-    limited_matches: list[Result] | msgspec.UnsetType = msgspec.UNSET
-    facets: dict[str, Facet] | msgspec.UnsetType = msgspec.UNSET
-    regions: list[RegionAnswer] | msgspec.UnsetType = msgspec.UNSET
+Facets = Annotated[
+    dict[str, Facet] | UnsetType,
+    Meta(
+        description="By field, where any were asked for.",
+        examples=[
+            {"color": {"kind": "string", "values": [{"value": "red", "count": 12}], "distinct": 1, "exact": True}}
+        ],
+    ),
+]
 
 
-class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one search of a batch: the status it would have had alone, and its answer or its problem."""
+class RegionAnswer(Struct, frozen=True):
+    """What was found for one object of the picture."""
 
-    status: int
-    answer: SearchAnswer | None = None
-    problem: Problem | None = None
-
-
-class BatchAnswer(msgspec.Struct, frozen=True):
-    """The searches of a batch, in the order asked."""
-
-    answers: list[BatchItem]
+    box: Annotated[
+        tuple[float, float, float, float],
+        Meta(description="Left, top, width and height, as `crop` takes them.", examples=[[0.1, 0.2, 0.3, 0.5]]),
+    ]
+    results: Annotated[list[Result], Meta(description="What looks like it, best first.")]
+    no_match: Annotated[bool, Meta(description="Nothing is similar enough to it.", examples=[False])]
 
 
-class ProductView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a product can be found by.
+class SearchAnswer(Struct, frozen=True, kw_only=True):
+    """The answer to a search."""
 
-    Attributes:
-        kind: image, frame (of a video), text or vector.
-        thumbnail: a path of this server, or null where there is no picture.
-        timestamp_ms: of a frame, where in its video it lies.
-        flags: what is wrong with the picture, if anything: small, dark, bright, blank or blurred.
-    """
+    query_id: Annotated[str, Meta(description="Name it in feedback.", examples=["3f0c2a"])]
+    results: Annotated[list[Result], Meta(description="At most `k`, best first.")]
+    no_match: Annotated[
+        bool,
+        Meta(description="Nothing is similar enough, or passes the filter; `results` is empty then.", examples=[False]),
+    ]
+    total_candidates: Annotated[int, Meta(description="Products considered by all shards.", examples=[500])]
+    freshness_met: FreshnessMet
+    read_token: ReadToken
+    freshness: Annotated[list[ShardFreshness], Meta(description="Of each shard that answered.")]
+    shards: Annotated[ShardCount, Meta(description="How many took part; fewer than all: a partial answer.")]
+    timings_ms: Annotated[
+        dict[str, float],
+        Meta(description="By stage, and in all.", examples=[{"encode": 5.1, "search": 1.2, "rank": 0.3, "total": 7.0}]),
+    ]
+    warnings: Annotated[
+        list[str],
+        Meta(
+            description="Each begins with a stable word and a colon.",
+            examples=[["picture-blurred: it is out of focus"]],
+        ),
+    ]
+    ranking: Annotated[RankingFacts | UnsetType, Meta(description="With `explain`: how it was ranked.")] = UNSET
+    limited_matches: Annotated[
+        list[Result] | UnsetType,
+        Meta(description="With `limited_matches`, and where there is no match: the nearest there is."),
+    ] = UNSET
+    facets: Facets = UNSET
+    regions: Annotated[
+        list[RegionAnswer] | UnsetType,
+        Meta(description="With `regions`: what was found for each object of the picture, most striking first."),
+    ] = UNSET
 
-    kind: str
-    thumbnail: str | None = None
-    timestamp_ms: int | None = None
-    flags: list[str] = []
+
+class BatchItem(Struct, frozen=True, omit_defaults=True):
+    """What became of one search of a batch: its answer or its problem."""
+
+    status: Annotated[int, Meta(description="The HTTP status that it would have had alone.", examples=[200])]
+    answer: Annotated[SearchAnswer | None, Meta(description="Where the status is 200.")] = None
+    problem: Annotated[Problem | None, Meta(description="Where it is another.", examples=[None])] = None
+
+
+class BatchAnswer(Struct, frozen=True):
+    """What became of the searches of a batch."""
+
+    answers: Annotated[list[BatchItem], Meta(description="In the order asked.")]
+
+
+class ProductView(Struct, frozen=True, kw_only=True):
+    """What a product can be found by."""
+
+    kind: Annotated[str, Meta(description="image, frame (of a video), text or vector.", examples=["image"])]
+    thumbnail: Thumbnail = None
+    timestamp_ms: Annotated[
+        int | None, Meta(description="Of a frame: where in its video it lies.", examples=[1500])
+    ] = None
+    flags: Annotated[
+        list[str],
+        Meta(description="What is wrong with the picture: small, dark, bright, blank or blurred.", examples=[["dark"]]),
+    ] = []
+
+
+Views = Annotated[list[ProductView], Meta(description="What it can be found by, pictures first.")]
 
 
 class ProductAnswer(Product, frozen=True, kw_only=True):
-    """One product that can be found now, with its views and the versions of its groups.
+    """One product that can be found now, with its views and the versions of its groups."""
 
-    ``agreement``: how well picture and text agree, -1 to 1; null: not looked at.
-    """
+    views: Views
+    agreement: Agreement
 
-    views: list[ProductView]
-    agreement: float | None
-
-    content_version: int | None
-    offer_version: int | None
-    read_token: str
-
-
-class ProductPage(msgspec.Struct, frozen=True):
-    """Products, newest first. ``next_offset`` is where the next page begins, null at the end.
-
-    ``facets``: by field, where any were asked for.
-    """
-
-    products: list[Product]
-    next_offset: int | None
-    facets: dict[str, Facet] | msgspec.UnsetType = msgspec.UNSET
+    content_version: Annotated[
+        int | None, Meta(description="Of text, attributes and views.", examples=[1795200000000000])
+    ]
+    offer_version: Annotated[
+        int | None, Meta(description="Of price and stock; null: none was published.", examples=[1795200000000001])
+    ]
+    read_token: ReadToken
 
 
-class RegionBoxes(msgspec.Struct, frozen=True):
-    """Where objects may be in a picture, most striking first; a box is left, top, width and height, as in ``crop``."""
+class ProductPage(Struct, frozen=True):
+    """Products, newest first."""
 
-    boxes: list[Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]]
+    products: Annotated[list[Product], Meta(description="At most `limit`, newest first.")]
+    next_offset: Annotated[int | None, Meta(description="Where the next page begins; null at the end.", examples=[50])]
+    facets: Facets = UNSET
 
 
-class ItemProblem(msgspec.Struct, frozen=True):
+class RegionBoxes(Struct, frozen=True):
+    """Where objects may be in a picture."""
+
+    boxes: Annotated[
+        list[Annotated[list[float], Meta(min_length=4, max_length=4)]],
+        Meta(
+            description="Most striking first; left, top, width and height, as `crop` takes them.",
+            examples=[[[0.1, 0.2, 0.3, 0.5]]],
+        ),
+    ]
+
+
+class ItemProblem(Struct, frozen=True):
     """Why one item of a list was refused."""
 
-    code: str
-    detail: str
+    code: Annotated[str, Meta(description="As of a problem.", examples=["content-without-view"])]
+    detail: Annotated[
+        str, Meta(description="What is wrong, and the way out.", examples=["this line has no picture, video or vector"])
+    ]
 
 
-class PublishedItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one product of a list: ``accepted`` with a read token, or ``rejected`` with a problem."""
+class PublishedItem(Struct, frozen=True, omit_defaults=True):
+    """What became of one product of a list."""
 
-    index: int
-    status: str
-    product_id: str | None = None
-    read_token: str | None = None
-    problem: ItemProblem | None = None
-
-
-class PublishAnswer(msgspec.Struct, frozen=True):
-    """What was handed to Kafka. Search with ``read_token`` as ``min_offset`` to find all that was accepted."""
-
-    accepted: int
-    rejected: int
-    read_token: str
-    items: list[PublishedItem]
+    index: Annotated[int, Meta(description="Its place in the list, from 0.", examples=[0])]
+    status: Annotated[str, Meta(description="accepted or rejected.", examples=["accepted"])]
+    product_id: Annotated[str | None, Meta(description="Its id; null where it has none.", examples=["mug-1"])] = None
+    read_token: Annotated[
+        str | None,
+        Meta(
+            description="Of an accepted one: met once it can be found.",
+            examples=[_TOKEN],
+        ),
+    ] = None
+    problem: Annotated[ItemProblem | None, Meta(description="Of a rejected one: why.", examples=[None])] = None
 
 
-class DeleteAnswer(msgspec.Struct, frozen=True):
-    """The deletion was handed to Kafka; search with ``read_token`` as ``min_offset`` to see it gone."""
+class PublishAnswer(Struct, frozen=True):
+    """What was handed to Kafka."""
 
-    product_id: str
-    read_token: str
-
-
-class FeedbackAnswer(msgspec.Struct, frozen=True):
-    """The feedback was taken."""
-
-    accepted: bool
-
-
-class LookedUp(msgspec.Struct, frozen=True, kw_only=True):
-    """One product as the index has it, dead ones included; a version is null where the group is absent.
-
-    ``agreement``: how well picture and text agree, -1 to 1; null: not looked at.
-    """
-
-    product_id: str
-    visible: bool
-    content_version: int | None
-    offer_version: int | None
-    deleted_version: int | None
-    product: Product | None = None
-    views: list[ProductView] = []
-    agreement: float | None = None
+    accepted: Annotated[int, Meta(description="Products that Kafka has.", examples=[1])]
+    rejected: Annotated[int, Meta(description="Products that were refused.", examples=[0])]
+    read_token: Annotated[
+        str,
+        Meta(
+            description="As `min_offset` of a search: met once all can be found.",
+            examples=[_TOKEN],
+        ),
+    ]
+    items: Annotated[list[PublishedItem], Meta(description="In the order sent.")]
 
 
-class LookupAnswer(msgspec.Struct, frozen=True):
-    """The products that the index has ever seen, in the order asked."""
+class DeleteAnswer(Struct, frozen=True):
+    """The deletion was handed to Kafka."""
 
-    products: list[LookedUp]
-    freshness_met: bool
-    freshness: list[ShardFreshness]
-    shards: ShardCount
-    read_token: str
-
-
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a product is where it is.
-
-    Attributes:
-        shown: whether it is among the first k.
-        position: from 1, as ranked, or by exact search where it was not retrieved; null beyond the 1,000 best, or
-            when it cannot be found at all.
-        reason: shown, never-seen, deleted, no-content, no-vector, filtered-out, out-of-stock, below-threshold,
-            ranked-out, collapsed-into-duplicate, lost-in-approximate-search or shard-missing.
-        detail: the reason in words, with the numbers.
-        remedy: the smallest change that would bring it in; null when it is shown.
-        stages: what each rank stage contributed to the score.
-        rules: names of the business rules that moved it; ``weights``: what counts how much in the score.
-        inliers: points of its picture that lie as in the query's; null: not compared.
-        threshold: the least similarity of a match for this kind of query; null: none.
-        best_similarity: of the best product for this query.
-    """
-
-    product_id: str
-    shown: bool
-    reason: str
-    detail: str
-    remedy: str | None = None
-    position: int | None = None
-    similarity: float | None = None
-    score: float | None = None
-    stages: dict[str, float] = {}
-    rules: list[str] = []
-    weights: dict[str, float] = {}
-    inliers: int | None = None
-    source: str | None = None
-    threshold: float | None = None
-    best_similarity: float | None = None
-    product: LookedUp | None = None
+    product_id: ProductId
+    read_token: Annotated[
+        str,
+        Meta(
+            description="As `min_offset` of a search: met once it is gone.",
+            examples=[_TOKEN],
+        ),
+    ]
 
 
-class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node last said of itself, ``age_s`` seconds ago."""
+class FeedbackAnswer(Struct, frozen=True):
+    """What became of the feedback."""
 
-    node_id: str
-    shard: int
-    replica: int
-    url: str
-    state: str
-    generation: int
-    products: int
-    delta_rows: int
-    applied: dict[str, int]
-    age_s: float
-    answers: bool
-    """False when it did not answer since."""
+    accepted: Annotated[bool, Meta(description="False: a full buffer dropped it.", examples=[True])]
 
 
-class EncoderReport(msgspec.Struct, frozen=True):
-    """The encoder process: ``state`` is ok, unavailable or none."""
+class LookedUp(Struct, frozen=True, kw_only=True):
+    """One product as the index has it, dead ones included."""
 
-    state: str
-    space: str
-    encoder_id: str | None = None
-
-
-class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the whole as this process sees it. ``lag_ms``: the greatest of any shard; null: none answered.
-
-    ``products``, ``nodes`` and ``facts`` are of all tenants together: null or empty for a key of one tenant.
-    """
-
-    lane: str
-    space: str
-    layout: str
-    products: int | None
-    lag_ms: int | None
-    shards: ShardCount
-    freshness: list[ShardFreshness]
-    nodes: list[NodeReport]
-    encoder: EncoderReport
-    facts: int | None
-    uptime_s: float
+    product_id: ProductId
+    visible: Annotated[bool, Meta(description="Whether it can be found.", examples=[True])]
+    content_version: Annotated[
+        int | None, Meta(description="Of text, attributes and views; null: absent.", examples=[1795200000000000])
+    ]
+    offer_version: Annotated[int | None, Meta(description="Of price and stock; null: absent.", examples=[None])]
+    deleted_version: Annotated[int | None, Meta(description="Of its deletion; null: never.", examples=[None])]
+    product: Annotated[Product | None, Meta(description="As shoppers see it; null where they cannot.")] = None
+    views: Views = []
+    agreement: Agreement = None
 
 
-class Ready(msgspec.Struct, frozen=True):
-    """Whether searches can be answered, and what is missing."""
+class LookupAnswer(Struct, frozen=True):
+    """Those of the products that the index has ever seen."""
 
-    ready: bool
-    missing: list[str]
+    products: Annotated[list[LookedUp], Meta(description="In the order asked, without those never seen.")]
+    freshness_met: FreshnessMet
+    freshness: Annotated[list[ShardFreshness], Meta(description="Of each shard that answered.")]
+    shards: Annotated[ShardCount, Meta(description="How many took part; fewer than all: some products may be missing.")]
+    read_token: ReadToken
 
 
-class QualityAnswer(msgspec.Struct, frozen=True):
-    """Windows of search quality, newest first; see the topic search-quality."""
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why a product is where it is."""
 
-    windows: list[SearchQuality]
+    product_id: ProductId
+    shown: Annotated[bool, Meta(description="Whether it is among the first `k`.", examples=[False])]
+    reason: Annotated[
+        str,
+        Meta(
+            description="shown, never-seen, deleted, no-content, no-vector, filtered-out, out-of-stock, "
+            "below-threshold, ranked-out, collapsed-into-duplicate, lost-in-approximate-search or shard-missing.",
+            examples=["deleted"],
+        ),
+    ]
+    detail: Annotated[
+        str, Meta(description="The reason in words, with the numbers.", examples=["it was deleted at version 9"])
+    ]
+    remedy: Annotated[
+        str | None,
+        Meta(
+            description="The smallest change that would bring it in; null when it is shown.",
+            examples=["publish it with a version greater than 9"],
+        ),
+    ] = None
+    position: Annotated[
+        int | None,
+        Meta(
+            description="From 1, as ranked, or by exact search where it was not retrieved; null beyond the 1,000 best, "
+            "or when it cannot be found at all.",
+            examples=[12],
+        ),
+    ] = None
+    similarity: Annotated[float | None, Meta(description="Of its best view and the query.", examples=[0.71])] = None
+    score: Annotated[float | None, Meta(description="What orders the answer.", examples=[0.71])] = None
+    stages: Stages = {}
+    rules: Rules = []
+    weights: Weights = {}
+    inliers: Inliers = None
+    source: Annotated[str | None, Meta(description="Where its best view lies.", examples=["main"])] = None
+    threshold: Annotated[
+        float | None,
+        Meta(description="The least similarity of a match for this kind of query; null: none.", examples=[0.55]),
+    ] = None
+    best_similarity: Annotated[float | None, Meta(description="Of the best product.", examples=[0.83])] = None
+    product: Annotated[LookedUp | None, Meta(description="As the index has it; null: never seen.")] = None
+
+
+class NodeReport(Struct, frozen=True, kw_only=True):
+    """What a node last said of itself."""
+
+    node_id: Annotated[str, Meta(description="Its name.", examples=["n0"])]
+    shard: Shard
+    replica: Annotated[int, Meta(description="Which of the shard's replicas, from 0.", examples=[0])]
+    url: Annotated[str, Meta(description="Where it is asked.", examples=["http://127.0.0.1:8100"])]
+    state: Annotated[str, Meta(description="See docs/states.md.", examples=["serving"])]
+    generation: Generation
+    products: Annotated[int, Meta(description="Products that it serves, of all tenants.", examples=[2000])]
+    delta_rows: Annotated[int, Meta(description="Rows newer than its generation.", examples=[120])]
+    applied: Applied
+    age_s: Annotated[float, Meta(description="How long ago it said so.", examples=[0.2])]
+    answers: Annotated[bool, Meta(description="False: it did not answer since.", examples=[True])]
+
+
+class EncoderReport(Struct, frozen=True):
+    """The encoder process."""
+
+    state: Annotated[str, Meta(description="ok, unavailable or none.", examples=["ok"])]
+    space: Annotated[str, Meta(description="The embedding space, with its dimension.", examples=["bundled-2:256"])]
+    encoder_id: Annotated[
+        str | None, Meta(description="Of its weights and preprocessing.", examples=["5e1f0c77d2a94b13"])
+    ] = None
+
+
+class StatusAnswer(Struct, frozen=True, kw_only=True):
+    """The state of the whole as this process sees it."""
+
+    lane: Annotated[str, Meta(description="The lane that is served.", examples=["main"])]
+    space: Annotated[str, Meta(description="Its embedding space, with the dimension.", examples=["bundled-2:256"])]
+    layout: Annotated[str, Meta(description="Partitions and shards of its log.", examples=["p8s1"])]
+    products: Annotated[int | None, Meta(description="Of all tenants; null for a key of one tenant.", examples=[2000])]
+    lag_ms: Annotated[int | None, Meta(description="The greatest of any shard; null: none answered.", examples=[5])]
+    shards: Annotated[ShardCount, Meta(description="How many answered.")]
+    freshness: Annotated[list[ShardFreshness], Meta(description="Of each shard that answered.")]
+    nodes: Annotated[list[NodeReport], Meta(description="What they last said; empty for a key of one tenant.")]
+    encoder: Annotated[EncoderReport, Meta(description="What encodes queries.")]
+    facts: Annotated[
+        int | None, Meta(description="Known facts of index-progress; null for a key of one tenant.", examples=[12])
+    ]
+    uptime_s: Annotated[float, Meta(description="How long this process runs.", examples=[81.5])]
+
+
+class Ready(Struct, frozen=True):
+    """Whether searches can be answered."""
+
+    ready: Annotated[bool, Meta(description="False goes with the status 503.", examples=[True])]
+    missing: Annotated[list[str], Meta(description="What is missing: shards, the encoder.", examples=[[]])]
+
+
+class QualityAnswer(Struct, frozen=True):
+    """Windows of search quality; see the topic search-quality."""
+
+    windows: Annotated[list[SearchQuality], Meta(description="Newest first.")]

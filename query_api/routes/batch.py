@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 import structlog
 from aiohttp import web
+from msgspec import Meta
 
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, read_json
@@ -24,7 +25,15 @@ _AT_ONCE = 16
 class BatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Up to 64 searches, each with the fields of a search."""
 
-    searches: Annotated[list[SearchBody], msgspec.Meta(min_length=1, max_length=SEARCHES_MAX)]
+    searches: Annotated[
+        list[SearchBody],
+        Meta(
+            min_length=1,
+            max_length=SEARCHES_MAX,
+            description="Each with the fields of a search.",
+            examples=[[{"text": "red dress", "k": 1}, {"product_id": "dress-7"}]],
+        ),
+    ]
 
 
 class _Undecoded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from query_api import answers
 from query_api.access.identity import caller_of
@@ -22,7 +23,7 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class QualityParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many windows, newest first."""
 
-    windows: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 60
+    windows: Annotated[int, Meta(ge=1, le=1_440, description="How many, newest first.", examples=[60])] = 60
 
 
 async def healthz(_: web.Request) -> web.Response:
