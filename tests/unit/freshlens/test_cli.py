@@ -54,6 +54,15 @@ def test_nothing_running_is_exit_1_with_code_and_way_out(tmp_path: Path) -> None
     assert "freshlens up" in done.stderr
 
 
+def test_a_command_of_the_server_says_what_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['prometheus_client'] = None; from freshlens.cli import main; main()"
+    command = [sys.executable, "-c", code, "--data", str(tmp_path), "status"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("settings: `freshlens status` needs prometheus_client")
+    assert "freshlens[server]" in done.stderr
+
+
 def test_wrong_usage_is_exit_2(tmp_path: Path) -> None:
     assert _freshlens("search", "--k", "nothing", data=tmp_path).returncode == 2
     assert _freshlens("no-such-command", data=tmp_path).returncode == 2
