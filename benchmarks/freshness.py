@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.report import save, spread
 from freshlens.catalogue import as_json, draw, product
-from freshlens.client import Client
+from freshlens.client import AsyncClient
 from tests.running import Running
 
 WAIT_MS = 10_000
@@ -30,7 +30,7 @@ def picture(number: int) -> bytes:
     return file.getvalue()
 
 
-async def measure(client: Client, numbers: range) -> dict[str, Any]:
+async def measure(client: AsyncClient, numbers: range) -> dict[str, Any]:
     """Publish and delete products one after another."""
     added, deleted, first = [], [], 0
     for number in numbers:
@@ -38,25 +38,25 @@ async def measure(client: Client, numbers: range) -> dict[str, Any]:
         line = {**as_json(product(number)), "image": {"base64": base64.b64encode(jpeg).decode()}}
         began = time.perf_counter()
         published = await client.publish([line])
-        answer = await client.search(image=jpeg, k=10, min_offset=published["read_token"], wait_ms=WAIT_MS)
+        answer = await client.search(image=jpeg, k=10, min_offset=published.read_token, wait_ms=WAIT_MS)
         added.append(time.perf_counter() - began)
-        ids = [result["product_id"] for result in answer["results"]]
-        assert answer["freshness_met"], answer["freshness"]
+        ids = [result.product_id for result in answer.results]
+        assert answer.freshness_met, answer.freshness
         assert line["product_id"] in ids, (line["product_id"], ids)
         first += ids[0] == line["product_id"]
         if number % 2:
             began = time.perf_counter()
             gone = await client.delete(str(line["product_id"]))
-            answer = await client.search(image=jpeg, k=10, min_offset=gone["read_token"], wait_ms=WAIT_MS)
+            answer = await client.search(image=jpeg, k=10, min_offset=gone.read_token, wait_ms=WAIT_MS)
             deleted.append(time.perf_counter() - began)
-            assert answer["freshness_met"]
-            assert line["product_id"] not in [result["product_id"] for result in answer["results"]]
+            assert answer.freshness_met
+            assert line["product_id"] not in [result.product_id for result in answer.results]
     return {"published_to_found": spread(added), "deleted_to_gone": spread(deleted), "recall@1": first / len(numbers)}
 
 
 async def run(url: str, count: int) -> dict[str, Any]:
     """Warm up with ten products, then measure."""
-    async with Client(url) as client:
+    async with AsyncClient(url) as client:
         await measure(client, range(10))
         return await measure(client, range(10, 10 + count))
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.report import save, spread
 from freshlens.catalogue import as_json, draw, product
-from freshlens.client import Client
+from freshlens.client import AsyncClient
 from freshlens.log_reading import records
 from freshlens.publishing import Following, Sender
 from schemas import framing
@@ -53,18 +53,18 @@ def back_fill(drawn: int, number: int = 0) -> Iterator[ProductAdded]:
         number += 1
 
 
-async def measure(client: Client, numbers: range, *, hot: bool) -> list[float]:
+async def measure(client: AsyncClient, numbers: range, *, hot: bool) -> list[float]:
     """Seconds from publishing to found, of each product, one after another."""
     seconds = []
     for number in numbers:
         line = {**as_json(product(number)), "image": {"base64": base64.b64encode(jpeg(number)).decode()}}
         began = time.perf_counter()
         published = await client.publish([line], hot=hot)
-        body = {"product_ids": [line["product_id"]], "min_offset": published["read_token"], "wait_ms": WAIT_MS}
-        answer = await client.call("POST", "/v1/products/lookup", body)
+        ids = [str(line["product_id"])]
+        answer = await client.lookup(ids, min_offset=published.read_token, wait_ms=WAIT_MS)
         seconds.append(time.perf_counter() - began)
-        assert answer["freshness_met"], answer["freshness"]
-        assert answer["products"][0]["visible"]
+        assert answer.freshness_met, answer.freshness
+        assert answer.products[0].visible
     return seconds
 
 
@@ -93,15 +93,15 @@ def ends(kafka: KafkaSettings) -> Mapping[int, int]:
     return administration.end_offsets(clients.admin(kafka), kafka.topic(INDEX_LOG))
 
 
-async def indexed(client: Client) -> int:
+async def indexed(client: AsyncClient) -> int:
     """How many products can be found now."""
-    return int((await client.call("GET", "/v1/status"))["products"])
+    return (await client.status()).products or 0
 
 
 async def run(running: Running, *, queued: int, products: int, drawn: int) -> dict[str, Any]:
     """Warm up, measure on the empty lanes, fill one, measure again."""
     kafka = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": running.kafka})
-    async with Client(running.url) as client:
+    async with AsyncClient(running.url) as client:
         await measure(client, range(10), hot=False)
         await measure(client, range(10, 20), hot=True)
         normal = await measure(client, range(20, 20 + products), hot=False)

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.hot_lane import TENANT, WAIT_MS, back_fill, ends, jpeg, queue
 from benchmarks.report import save, spread
-from freshlens.client import Client
+from freshlens.client import AsyncClient
 from freshlens.log_reading import records
 from freshlens.publishing import Following, Sender
 from processors.encoders.open_clip_encoder import BUNDLED, load_encoder
@@ -54,15 +54,14 @@ def bare_model_per_s() -> float:
     return round(16 / float(np.median(seconds)), 1)
 
 
-async def found(client: Client, product_id: str, token: str, *, visible: bool) -> None:
+async def found(client: AsyncClient, product_id: str, token: str, *, visible: bool) -> None:
     """Return when a look-up says so."""
-    body = {"product_ids": [product_id], "min_offset": token, "wait_ms": WAIT_MS}
-    answer = await client.call("POST", "/v1/products/lookup", body)
-    assert answer["freshness_met"], answer["freshness"]
-    assert answer["products"][0]["visible"] is visible, product_id
+    answer = await client.lookup([product_id], min_offset=token, wait_ms=WAIT_MS)
+    assert answer.freshness_met, answer.freshness
+    assert answer.products[0].visible is visible, product_id
 
 
-async def published(client: Client, number: int, drawn: bytes) -> float:
+async def published(client: AsyncClient, number: int, drawn: bytes) -> float:
     """Seconds from publishing a product to finding it; what follows the end of a JPEG changes its hash alone."""
     product_id = f"live-{number}"
     picture = drawn + number.to_bytes(8)
@@ -72,12 +71,12 @@ async def published(client: Client, number: int, drawn: bytes) -> float:
         "image": {"base64": base64.b64encode(picture).decode()},
     }
     began = time.perf_counter()
-    token = (await client.publish([line]))["read_token"]
+    token = (await client.publish([line])).read_token
     await found(client, product_id, token, visible=True)
     return time.perf_counter() - began
 
 
-async def steady(client: Client, kafka: KafkaSettings, rate: int, seconds: int) -> list[float]:
+async def steady(client: AsyncClient, kafka: KafkaSettings, rate: int, seconds: int) -> list[float]:
     """Publish at a rate; seconds to found of those looked up, after a few seconds to get going.
 
     All pictures are drawn before: drawing takes longer than embedding.
@@ -115,26 +114,26 @@ def flood(count: int) -> Iterator[ProductAdded]:
     )
 
 
-async def deleted(client: Client, numbers: range) -> list[float]:
+async def deleted(client: AsyncClient, numbers: range) -> list[float]:
     """Seconds from deleting a product to not finding it, one after another."""
     seconds = []
     for number in numbers:
         began = time.perf_counter()
         gone = await client.delete(f"live-{number}")
-        await found(client, f"live-{number}", gone["read_token"], visible=False)
+        await found(client, f"live-{number}", gone.read_token, visible=False)
         seconds.append(time.perf_counter() - began)
     return seconds
 
 
-async def indexed(client: Client) -> int:
+async def indexed(client: AsyncClient) -> int:
     """How many products can be found now."""
-    return int((await client.call("GET", "/v1/status"))["products"])
+    return (await client.status()).products or 0
 
 
 async def run(running: Running, asked: argparse.Namespace) -> dict[str, Any]:
     """The steady rate, then deletes on an idle machine, then deletes behind the flood."""
     kafka = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": running.kafka})
-    async with Client(running.url) as client:
+    async with AsyncClient(running.url) as client:
         since = dict(ends(kafka))
         live = await steady(client, kafka, asked.rate, asked.seconds)
         log = to_log(kafka, since)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.report import save, spread
-from freshlens.client import Client
+from freshlens.client import AsyncClient
 from tests.running import Running
 
 DIM = 384
@@ -52,14 +52,14 @@ def write_lines(path: Path, vectors: Rows) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-async def ask(client: Client, queries: Rows) -> tuple[list[list[str]], list[float]]:
+async def ask(client: AsyncClient, queries: Rows) -> tuple[list[list[str]], list[float]]:
     """The answers to vector queries, one after another, and how long each took."""
     found, seconds = [], []
     for query in queries:
         began = time.perf_counter()
         answer = await client.search(vector=query.tolist(), k=K)
         seconds.append(time.perf_counter() - began)
-        found.append([result["product_id"] for result in answer["results"]])
+        found.append([result.product_id for result in answer.results])
     return found, seconds
 
 
@@ -71,7 +71,7 @@ def recall(found: list[list[str]], truth: npt.NDArray[np.int64]) -> float:
 
 async def searched(url: str, queries: Rows, truth: npt.NDArray[np.int64]) -> dict[str, Any]:
     """Recall and time over HTTP, after a warm-up."""
-    async with Client(url) as client:
+    async with AsyncClient(url) as client:
         await ask(client, queries[:50])
         found, seconds = await ask(client, queries)
     return {"recall@10": recall(found, truth), **spread(seconds)}

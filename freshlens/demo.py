@@ -12,7 +12,7 @@ import numpy as np
 from freshlens.catalogue import draw_cutout, phone_photo, product, write_catalogue
 from freshlens.cli.context import Context
 from freshlens.cli.search import print_results
-from freshlens.client import Client
+from freshlens.client import AsyncClient
 from freshlens.publishing import Following, Sender, locate_beside, read_products
 from schemas.errors import FreshlensError
 from schemas.progress import token_of
@@ -51,7 +51,7 @@ class Demo:
             token = await asyncio.to_thread(self._published)
         finally:
             self._ended.set()  # a thread cannot be cancelled, and the process would not end before it
-        async with Client(self._url, tenant=TENANT) as client:
+        async with AsyncClient(self._url, tenant=TENANT) as client:
             await self._until_searchable(client, token)
             if with_search:
                 await self._first_search(client)
@@ -94,15 +94,15 @@ class Demo:
         if self._ended.is_set():
             raise _Ended
 
-    async def _until_searchable(self, client: Client, token: str) -> None:
+    async def _until_searchable(self, client: AsyncClient, token: str) -> None:
         while True:
             answer = await client.search(filter={"in_stock": True}, k=1, min_offset=token, wait_ms=_WAIT_MS)
-            if answer["freshness_met"]:
+            if answer.freshness_met:
                 return
-            fresh = await client.call("GET", "/v1/status")
-            self._tell(f"demo: embedding, {fresh.get('products', 0):,} of {PRODUCTS:,} searchable")
+            known = (await client.status()).products or 0
+            self._tell(f"demo: embedding, {known:,} of {PRODUCTS:,} searchable")
 
-    async def _first_search(self, client: Client) -> None:
+    async def _first_search(self, client: AsyncClient) -> None:
         item = product(_PHOTOGRAPHED)
         photo = phone_photo(draw_cutout(item), np.random.default_rng(_PHOTOGRAPHED), severity=0.3)
         jpeg = io.BytesIO()

@@ -76,13 +76,14 @@ def _page() -> str:
 
 def _route(method: str, path: str, operation: dict[str, Any]) -> str:
     parameters = "".join(
-        f"<li><code>{escape(parameter['name'])}</code> ({parameter['in']}) {escape(_kind(parameter['schema']))}</li>"
+        f"<li><code>{escape(parameter['name'])}</code> ({parameter['in']}) {escape(_kind(parameter['schema']))}: "
+        f"{escape(parameter['description'])}</li>"
         for parameter in operation["parameters"]
     )
     body = operation.get("requestBody", {}).get("content", {})
     bodies = "".join(f"<p>Body {escape(media)}: {_link(content['schema'])}</p>" for media, content in body.items())
     told = "".join(
-        f"<p>{status} {escape(media)}: {_link(content['schema'])}</p>"
+        f"<p>{status} {_codes_of(content) if media == problems.MEDIA_TYPE else _answered(media, content)}</p>"
         for status, response in operation["responses"].items()
         for media, content in response["content"].items()
     )
@@ -90,6 +91,14 @@ def _route(method: str, path: str, operation: dict[str, Any]) -> str:
         f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> {escape(operation['summary'])}"
         f"</summary><ul>{parameters}</ul>{bodies}{told}</details>"
     )
+
+
+def _answered(media: str, content: dict[str, Any]) -> str:
+    return f"{escape(media)}: {_link(content['schema'])}"
+
+
+def _codes_of(content: dict[str, Any]) -> str:
+    return ", ".join(f'<a href="#{code}"><code>{code}</code></a>' for code in content["examples"])
 
 
 def _type(name: str, schema: dict[str, Any]) -> str:

@@ -8,9 +8,9 @@ from aiohttp import web
 
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import CLOSING, PARTS
-from query_api.answers import ShardCount
 from query_api.parts import Parts
 from query_api.shards.cluster import Cluster, within
+from schemas.answers import ShardCount
 from schemas.errors import Backpressure
 
 STREAMS = web.AppKey("streams", set[asyncio.Task[Any]])

@@ -12,6 +12,7 @@ from query_api.ranking.ranked import Ranked
 from query_api.ranking.stages import Pool
 from query_api.search import RETRIEVED_MAX, RankedSearch, Searcher
 from query_api.search_request import Query
+from schemas.answers import Explanation, RankFacts
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import ShardUnavailable
 from schemas.shard import ShardHit, ShardProduct
@@ -54,7 +55,7 @@ class Explainer:
     def __init__(self, searcher: Searcher) -> None:
         self._searcher = searcher
 
-    async def explain(self, caller: Caller, query: Query, product_id: str) -> answers.Explanation:
+    async def explain(self, caller: Caller, query: Query, product_id: str) -> Explanation:
         """Where the product stands for this query, and why; raises as a search does."""
         search = self._searcher
         vectors, tenant = search.vectors, caller.tenant
@@ -91,11 +92,11 @@ def best_similarity(product: ShardProduct | None, vector: Vector | None, dim: in
     return float((rows @ vector).max())
 
 
-def _explanation(walk: _Walk, product_id: str) -> answers.Explanation:
+def _explanation(walk: _Walk, product_id: str) -> Explanation:
     reason, detail, remedy = _why(walk, product_id)
     ranked = walk.ranked(product_id)
-    facts = answers.rank_facts(ranked) if ranked else answers.RankFacts(stages={})
-    return answers.Explanation(
+    facts = answers.rank_facts(ranked) if ranked else RankFacts(stages={})
+    return Explanation(
         product_id=product_id,
         shown=reason == "shown",
         reason=reason,
@@ -219,9 +220,9 @@ def _stand_in(walk: _Walk) -> str | None:
     return next((each.product_id for each in shown if each.dup_group == hit.dup_group), None)
 
 
-def _unreachable(product_id: str, error: ShardUnavailable) -> answers.Explanation:
+def _unreachable(product_id: str, error: ShardUnavailable) -> Explanation:
     said = f"the shard that holds it does not answer: {error.message}"
-    return answers.Explanation(
+    return Explanation(
         product_id=product_id, shown=False, reason="shard-missing", detail=said, remedy="try again when it is back"
     )
 

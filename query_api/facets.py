@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from query_api.answers import Facet, FacetValue
+from schemas.answers import Facet, FacetValue
 from schemas.filters import Scalar
 from schemas.shard import ShardFacet
 

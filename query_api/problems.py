@@ -10,32 +10,13 @@ import structlog
 from aiohttp import web
 
 from schemas import errors
+from schemas.answers import Problem
 from schemas.errors import FreshlensError
 
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 1.0
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every answer with a status of 400 and above.
-
-    Attributes:
-        type: where the code is explained, relative to this server.
-        title: what the code means, always the same for one code.
-        status: the HTTP status.
-        code: stable, kebab-case: what a program decides by.
-        detail: what happened this time, and the way out.
-        items: of a list of products: what became of each.
-    """
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    items: Any = None
 
 
 def status_of(error: FreshlensError) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from query_api.answers import ItemProblem, PublishAnswer, PublishedItem
+from schemas.answers import ItemProblem, PublishAnswer, PublishedItem
 from schemas.errors import FreshlensError, ImageRefused
 from schemas.events import Picture, ProductAdded
 from schemas.product_lines import product_added

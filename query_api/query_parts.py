@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from query_api.settings import Limits
@@ -13,8 +14,13 @@ from schemas.errors import InvalidProduct, InvalidQuery
 from schemas.identity import product_key
 from schemas.product_lines import decode_base64
 
-Crop = tuple[float, float, float, float]
-"""Left, top, width and height as shares of the upright picture, 0 to 1."""
+Crop = Annotated[
+    tuple[float, float, float, float],
+    Meta(
+        description="Left, top, width and height as shares of the upright picture, 0 to 1.",
+        examples=[[0.1, 0.1, 0.8, 0.8]],
+    ),
+]
 PARTS_MAX = 8
 """Pictures, texts, products and vectors of one query together."""
 _ROUNDING = 0.005
@@ -22,29 +28,44 @@ _ROUNDING = 0.005
 _NOTHING = 1e-6
 
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+"""The picture of examples: one pixel."""
+
+
 class ImageBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A picture within JSON: its bytes in base64, with or without a ``data:`` prefix."""
 
-    base64: str
+    base64: Annotated[str, Meta(description="Its bytes: JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF.", examples=[PIXEL])]
 
 
 class VectorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A vector that names its embedding space."""
 
-    values: list[float]
-    space: str = ""
+    values: Annotated[list[float], Meta(description="Normalised by us.", examples=[[0.12, -0.53, 0.84]])]
+    space: Annotated[str, Meta(description="Its embedding space; empty: the lane's.", examples=[""])] = ""
+
+
+PictureField = Annotated[
+    ImageBody | str, Meta(description="A picture: base64 in an object, or a `data:` URL.", examples=[{"base64": PIXEL}])
+]
+VectorField = Annotated[
+    list[float] | VectorBody,
+    Meta(description="Numbers of the lane's embedding space, or with its name.", examples=[[0.12, -0.53, 0.84]]),
+]
 
 
 class PartBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One thing to search for: exactly one of image, text, product_id and vector."""
 
-    image: ImageBody | str | None = None
+    image: PictureField | None = None
     crop: Crop | None = None
-    text: str | None = None
-    product_id: str | None = None
-    vector: list[float] | VectorBody | None = None
-    weight: Annotated[float, msgspec.Meta(ge=-1, le=1)] = 1.0
-    """How much it counts beside the others; below 0: unlike this."""
+    text: Annotated[str | None, Meta(description="Words to search for.", examples=["leather"])] = None
+    product_id: Annotated[str | None, Meta(description="What this product looks like.", examples=["dress-7"])] = None
+    vector: VectorField | None = None
+    weight: Annotated[
+        float,
+        Meta(ge=-1, le=1, description="How much it counts beside the others; below 0: unlike this.", examples=[-0.4]),
+    ] = 1.0
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from query_api.access.identity import Caller
-from query_api.answers import RegionAnswer, results_of
+from query_api.answers import results_of
 from query_api.query_parts import Crop
 from query_api.search_request import Query
+from schemas.answers import RegionAnswer
 from schemas.errors import DeadlineExceeded
 
 if TYPE_CHECKING:

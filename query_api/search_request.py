@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from query_api.query_parts import (
     PARTS_MAX,
     Crop,
     Given,
-    ImageBody,
     Part,
     PartBody,
-    VectorBody,
+    PictureField,
+    VectorField,
     checked_crop,
     checked_part,
     checked_text,
@@ -31,65 +32,127 @@ from schemas.progress import Position, ReadToken, decode_token
 
 _INT64_MAX = 2**63 - 1
 
-Offset = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
 FACETS_MAX = 8
 Partial = Literal["allow", "forbid"]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 S = TypeVar("S", bound=msgspec.Struct)
+
+TextField = Annotated[str | None, Meta(description="Words, up to 1,000 characters.", examples=["red dress"])]
+TextWeight = Annotated[
+    Share, Meta(description="How much the text counts; pictures, product and vector share the rest.", examples=[0.4])
+]
+MinusField = Annotated[str | None, Meta(description="A text that results should be unlike.", examples=["long"])]
+MinusWeight = Annotated[Share, Meta(description="How much `minus` counts.", examples=[0.3])]
+RegionsField = Annotated[
+    bool, Meta(description="Look for objects in the picture, and search for each of them too.", examples=[False])
+]
+FilterText = Annotated[str | None, Meta(description="A filter, as JSON.", examples=['{"color": "red"}'])]
+FacetNames = Annotated[
+    str | None,
+    Meta(description="Fields whose values are counted over all that passes, with commas.", examples=["color,price"]),
+]
+K = Annotated[int, Meta(ge=1, le=1_000, description="How many results, up to the server's limit.", examples=[5])]
+TimeoutMs = Annotated[
+    Annotated[int, Meta(ge=1, le=TIMEOUT_MS_MAX)] | None,
+    Meta(description="Time for the search; null: as the server is set.", examples=[5000]),
+]
+WaitMs = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=WAIT_MS_MAX,
+        description="How long to wait for `min_offset`; comes before and outside `timeout_ms`.",
+        examples=[1],
+    ),
+]
+Require = Annotated[bool, Meta(description="Refuse with 412 rather than answer from an older state.", examples=[False])]
+Session = Annotated[
+    Annotated[str, Meta(max_length=200)] | None,
+    Meta(description="A shopper's visit: its reads never go back in time, and its clicks count.", examples=["visit-1"]),
+]
+Exact = Annotated[bool, Meta(description="Scan everything instead of using the approximate indexes.", examples=[False])]
+Collapse = Annotated[
+    bool, Meta(description="Show only the best of several products with the same first picture.", examples=[True])
+]
+LimitedMatches = Annotated[
+    bool,
+    Meta(description="Where there is no match, show the nearest, apart from `results`.", examples=[True]),
+]
+PartialField = Annotated[
+    Partial,
+    Meta(description="`forbid`: refuse with 503 rather than answer without one of the shards.", examples=["allow"]),
+]
 
 
 class OffsetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A record of an input topic, as any Kafka producer is told it."""
 
-    topic: str
-    partition: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-    offset: Offset
-    log_id: str = ""
+    topic: Annotated[str, Meta(description="An input topic.", examples=["product-added"])]
+    partition: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Its partition.", examples=[0])]
+    offset: Annotated[int, Meta(ge=0, le=_INT64_MAX, description="The record's offset.", examples=[41])]
+    log_id: Annotated[str, Meta(description="Of the topic; empty: the present one.", examples=[""])] = ""
+
+
+MinOffset = Annotated[
+    str | OffsetBody | None,
+    Meta(
+        description="A read token, or one record of an input topic: the answer should be at least as fresh.",
+        examples=[{"topic": "product-added", "partition": 0, "offset": 41}],
+    ),
+]
 
 
 class SearchBody(RankFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of ``POST /v1/search``: pictures, texts, products and vectors, summed by weight; or a filter alone."""
 
-    image: ImageBody | str | None = None
-    """A picture: base64 in an object, or a data URL."""
-    text: str | None = None
-    product_id: str | None = None
-    """Products like this one, which is not among the results."""
-    vector: list[float] | VectorBody | None = None
+    image: PictureField | None = None
+    text: TextField = None
+    product_id: Annotated[
+        str | None, Meta(description="Products like this one, which is not among the results.", examples=["dress-7"])
+    ] = None
+    vector: VectorField | None = None
     crop: Crop | None = None
-    """Left, top, width, height, as shares of the picture."""
-    images: Annotated[tuple[ImageBody | str, ...], msgspec.Meta(max_length=PARTS_MAX)] = ()
-    """Further pictures, each counting as much as the first."""
-    text_weight: Share = 0.5
-    """How much the text counts; pictures, product and vector share the rest."""
-    minus: str | None = None
-    """A text that the answer should be unlike: like this, but not …"""
-    minus_weight: Share = 0.5
-    parts: Annotated[tuple[PartBody, ...], msgspec.Meta(max_length=PARTS_MAX)] = ()
-    """Whatever else the query is made of, each with a weight of its own."""
-    regions: bool = False
-    """Look for objects in the picture, and search for each of them too."""
-    filter: dict[str, Any] | None = None
-    facets: Annotated[tuple[str, ...], msgspec.Meta(max_length=FACETS_MAX)] = ()
-    """Fields whose values are counted over all products that pass the filter."""
-    k: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
-    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)] | None = None
-    min_offset: str | OffsetBody | None = None
-    """A read token, or one record of an input topic: the answer should be at least as fresh."""
-    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=WAIT_MS_MAX)] = 0
-    """How long to wait for that; comes before and outside timeout_ms."""
-    require: bool = False
-    """Refuse with 412 rather than answer from an older state."""
-    session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
-    """Reads of one session never go back in time."""
-    exact: bool = False
-    """Scan everything instead of using the approximate indexes."""
-    collapse: bool = False
-    """Show only the best of several products with the same first picture."""
-    limited_matches: bool = False
-    """When nothing is similar enough, show the nearest, apart from ``results``."""
-    partial: Partial = "allow"
-    """``forbid``: refuse with 503 rather than answer without one of the shards."""
+    images: Annotated[
+        tuple[PictureField, ...],
+        Meta(max_length=PARTS_MAX, description="Further pictures, each counting as much as the first."),
+    ] = ()
+    text_weight: TextWeight = 0.5
+    minus: MinusField = None
+    minus_weight: MinusWeight = 0.5
+    parts: Annotated[
+        tuple[PartBody, ...],
+        Meta(
+            max_length=PARTS_MAX,
+            description="Whatever else the query is made of, each with a weight of its own.",
+            examples=[[{"product_id": "dress-7", "weight": 0.7}, {"text": "leather", "weight": -0.4}]],
+        ),
+    ] = ()
+    regions: RegionsField = False
+    filter: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="What must hold: values, ranges, `not`, `any` and `all`; see docs/api.md.",
+            examples=[{"color": ["red", "blue"], "price": {"gte": 1, "lt": 50}}],
+        ),
+    ] = None
+    facets: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=FACETS_MAX,
+            description="Fields whose values are counted over all products that pass the filter.",
+            examples=[["color", "price"]],
+        ),
+    ] = ()
+    k: K = 10
+    timeout_ms: TimeoutMs = None
+    min_offset: MinOffset = None
+    wait_ms: WaitMs = 0
+    require: Require = False
+    session: Session = None
+    exact: Exact = False
+    collapse: Collapse = False
+    limited_matches: LimitedMatches = False
+    partial: PartialField = "allow"
 
 
 class ExplainBody(SearchBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,25 +162,26 @@ class ExplainBody(SearchBody, frozen=True, kw_only=True, forbid_unknown_fields=T
 class RawParameters(RankParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query parameters beside a raw picture in the body; the fields of SearchBody."""
 
-    text: str | None = None
-    crop: str | None = None
-    text_weight: Share = 0.5
-    minus: str | None = None
-    minus_weight: Share = 0.5
-    regions: bool = False
-    filter: str | None = None
-    facets: str | None = None
-    """Fields, with commas."""
-    k: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
-    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)] | None = None
-    min_offset: str | None = None
-    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=WAIT_MS_MAX)] = 0
-    require: bool = False
-    session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
-    exact: bool = False
-    collapse: bool = False
-    limited_matches: bool = False
-    partial: Partial = "allow"
+    text: TextField = None
+    crop: Annotated[str | None, Meta(description="As in a body, with commas.", examples=["0.1,0.1,0.8,0.8"])] = None
+    text_weight: TextWeight = 0.5
+    minus: MinusField = None
+    minus_weight: MinusWeight = 0.5
+    regions: RegionsField = False
+    filter: FilterText = None
+    facets: FacetNames = None
+    k: K = 10
+    timeout_ms: TimeoutMs = None
+    min_offset: Annotated[
+        str | None, Meta(description="A read token.", examples=["kZOwYzE6cHJvZHVjdC1hZGRlZK1wcm9kdWN0LWFkZGVkgQAp"])
+    ] = None
+    wait_ms: WaitMs = 0
+    require: Require = False
+    session: Session = None
+    exact: Exact = False
+    collapse: Collapse = False
+    limited_matches: LimitedMatches = False
+    partial: PartialField = "allow"
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

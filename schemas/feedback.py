@@ -1,8 +1,9 @@
 """What shoppers did: searches and clicks on the way out, and what analysts read of them."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
+from msgspec import Meta
 
 FeedbackKind = Literal["click", "add_to_cart", "purchase", "return", "save", "not_relevant", "report"]
 FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
@@ -57,27 +58,27 @@ class Click(msgspec.Struct, frozen=True):
 class PositionQuality(msgspec.Struct, frozen=True):
     """Click-through rate of one position."""
 
-    position: int
-    shown: int
-    clicks: int
-    ctr: float
+    position: Annotated[int, Meta(description="Place in the answer, from 1.", examples=[1])]
+    shown: Annotated[int, Meta(description="How often something was shown there.", examples=[420])]
+    clicks: Annotated[int, Meta(description="How often it was clicked on.", examples=[63])]
+    ctr: Annotated[float, Meta(description="Clicks by shown.", examples=[0.15])]
 
 
 class SearchQuality(msgspec.Struct, frozen=True):
     """One window of one tenant and arm; a later revision of the same window replaces an earlier one."""
 
-    tenant: str
-    arm: str
-    window_start: int
-    window_end: int
-    revision: int
-    searches: int
-    zero_results: int
-    abandoned: int
-    clicks: int
-    carts: int
-    purchases: int
-    positions: tuple[PositionQuality, ...]
+    tenant: Annotated[str, Meta(description="Whose searches.", examples=["default"])]
+    arm: Annotated[str, Meta(description="The ranking that was tried.", examples=["default"])]
+    window_start: Annotated[int, Meta(description="Microseconds since 1970.", examples=[1795200000000000])]
+    window_end: Annotated[int, Meta(description="Microseconds since 1970.", examples=[1795200060000000])]
+    revision: Annotated[int, Meta(description="Counts how often the window was reckoned anew.", examples=[2])]
+    searches: Annotated[int, Meta(description="Answered searches.", examples=[420])]
+    zero_results: Annotated[int, Meta(description="Of these, without a result.", examples=[12])]
+    abandoned: Annotated[int, Meta(description="Of these, followed by nothing.", examples=[180])]
+    clicks: Annotated[int, Meta(description="Clicks on results.", examples=[95])]
+    carts: Annotated[int, Meta(description="Results put into a cart.", examples=[14])]
+    purchases: Annotated[int, Meta(description="Results bought.", examples=[6])]
+    positions: Annotated[tuple[PositionQuality, ...], Meta(description="By place in the answer.")]
 
 
 class TrainingPair(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from freshlens import run_file
-from freshlens.client import Client
+from freshlens.client import AsyncClient
 from freshlens.run_file import RunFile
 
 READY_TIMEOUT_S = 180.0
@@ -107,8 +107,8 @@ class Running:
     def kafka(self) -> str:
         return self.run.kafka
 
-    def client(self, tenant: str = "default") -> Client:
-        return Client(self.url, tenant=tenant)
+    def client(self, tenant: str = "default", *, retries: int = 2) -> AsyncClient:
+        return AsyncClient(self.url, tenant=tenant, retries=retries)
 
     def command(self, *arguments: str) -> list[str]:
         """A freshlens command line for this data directory."""

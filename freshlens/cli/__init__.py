@@ -55,7 +55,11 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            said = f"`freshlens {cmd_name}` needs {error.name}, which is not installed: pip install 'freshlens[server]'"
+            raise SettingsError(said) from error
         assert isinstance(command, click.Command)
         return command
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from freshlens import lane_file
 from freshlens.cli.context import Context
+from freshlens.cli.numbers import FiniteRange
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Tally:
 @click.option(
     "--allow",
     "allow_percent",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     default=SHARE_MAX_PERCENT,
     show_default=True,
     help="Percent of all products that --reconcile may delete.",

@@ -52,7 +52,7 @@ class Context:
         return url.rstrip("/")
 
     def client(self) -> Client:
-        """A client of the query API for this tenant."""
+        """A client of the query API for this tenant; close it."""
         return Client(self.url(), tenant=self.tenant, api_key=self.environ.get("FRESHLENS_API_KEY"))
 
     def shell_environ(self) -> dict[str, str]:

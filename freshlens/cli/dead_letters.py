@@ -4,7 +4,7 @@ import base64
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from freshlens import dead_letters
 from freshlens.cli.audit import record
@@ -72,10 +72,7 @@ def list_command(
         for found in newest:
             click.echo(json.dumps(_summary(found)))
         return
-    table = Table("id", "failed", "code", "product", "from", "attempts", "reason")
-    for found in newest:
-        table.add_row(*(escape(str(value)) for value in _summary(found).values()))
-    Console().print(table)
+    Console().print(_table(newest))
     counts = Counter(found.letter.code for found in every)
     click.echo(f"{len(every)} dead letters" + "".join(f", {count} {code}" for code, count in counts.most_common()))
 
@@ -204,6 +201,17 @@ def _selection(
 ) -> Selection:
     product = product_key(context.tenant, product_id) if product_id else None
     return Selection(frozenset(ids), code, product, since, until)
+
+
+def _table(letters: Iterable[Found]) -> Table:
+    """Three columns, of which the last wraps: it is to be read at 80 characters."""
+    table = Table(Column("id", no_wrap=True), Column("failed", no_wrap=True), "what and why", box=None, pad_edge=False)
+    for found in letters:
+        told = _summary(found)
+        tried = f"from {told['from']}, attempts: {told['attempts']}"
+        what = f"{told['code']} {told['product']}\n{told['reason']}\n{tried}"
+        table.add_row(found.id, told["failed"].removesuffix("+00:00").replace("T", " "), escape(what))
+    return table
 
 
 def _summary(found: Found) -> dict[str, Any]:

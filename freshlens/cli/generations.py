@@ -4,7 +4,6 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +20,7 @@ from topics.store import ObjectStore
 
 if TYPE_CHECKING:
     from freshlens.cli.context import Context
+from freshlens.cli.printing import print_json
 
 _WAIT_S = 120.0
 _POLL_S = 0.5
@@ -120,7 +120,7 @@ def show_command(context: "Context", seq: int, shard: int, report: bool) -> None
     head = heads.read_head(store, lane, shard, seq)
     made = manifest.read_manifest(store, shard, head.build, head.manifest_checksum)
     manifest.check_files(store, made)
-    click.echo(msgspec.json.format(msgspec.json.encode({"head": head, "manifest": made}), indent=2).decode())
+    print_json({"head": head, "manifest": made})
 
 
 @generations_group.command("diff")

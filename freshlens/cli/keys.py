@@ -10,6 +10,7 @@ from typing import cast
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from freshlens.cli.audit import operator, record
@@ -161,29 +162,16 @@ def _read(store: KeyStore, ids: Iterable[str]) -> tuple[list[ApiKey], list[Stora
 
 
 def _table(keys: Iterable[ApiKey], states: Mapping[str, str]) -> Table:
-    table = Table(
-        Column("id", no_wrap=True, min_width=12),
-        "name",
-        "tenant",
-        "scopes",
-        "rate",
-        "quota",
-        "created",
-        "expires",
-        "state",
-    )
+    """What is to be read at 80 characters; the JSON lines have the rest."""
+    table = Table(Column("id", no_wrap=True), "name", "tenant", "scopes", "limits", "state", box=None, pad_edge=False)
     for key in keys:
-        table.add_row(
-            key.id,
-            key.name,
-            key.tenant,
-            ",".join(key.scopes),
-            "" if key.rate_per_s is None else f"{key.rate_per_s:g}/s",
-            "" if key.quota_per_day is None else f"{key.quota_per_day}/day",
-            _time(key.created_at_us),
-            "never" if key.expires_at_us is None else _time(key.expires_at_us),
-            states[key.id],
-        )
+        limits = [
+            *([] if key.rate_per_s is None else [f"{key.rate_per_s:g}/s"]),
+            *([] if key.quota_per_day is None else [f"{key.quota_per_day}/day"]),
+        ]
+        ends = "" if key.expires_at_us is None or states[key.id] != "valid" else f" until {_time(key.expires_at_us)}"
+        texts = (key.name, key.tenant, ", ".join(key.scopes), ", ".join(limits), states[key.id] + ends)
+        table.add_row(key.id, *map(escape, texts))
     return table
 
 

@@ -1,8 +1,6 @@
 """``freshlens status``, ``logs``, ``stop`` and ``doctor``: looking after a running product."""
 
-import asyncio
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -11,7 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import psutil
@@ -20,6 +18,7 @@ from rich.table import Table
 
 from freshlens import lane_file
 from freshlens.cli.context import Context
+from freshlens.cli.printing import print_json
 from freshlens.processes import ROLES
 from schemas.errors import FreshlensError
 from streams.faults import Paused, paused_workers
@@ -41,9 +40,10 @@ def status_command(context: Context, as_json: bool) -> None:
         freshlens status
     """
     run = context.run()
-    answer = asyncio.run(_status(context))
+    with context.client() as client:
+        answer = client.status()
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        print_json(answer)
         return
     if run is not None:
         click.echo(f"up: process {run.pid}, search {run.url}/, kafka {run.kafka}, encoder {run.encoder}")
@@ -54,12 +54,7 @@ def status_command(context: Context, as_json: bool) -> None:
         for check in (_workers(context), _sources(context)):
             if not check.is_good:
                 click.echo(f"{check.name}: {check.said}")
-    click.echo(json.dumps(answer, indent=2))
-
-
-async def _status(context: Context) -> dict[str, Any]:
-    async with context.client() as client:
-        return await client.call("GET", "/v1/status")
+    print_json(answer)
 
 
 def _memory_mib(pid: int) -> str:
@@ -216,7 +211,8 @@ def _pause(worker: str, why: Paused) -> str:
 def _api(context: Context) -> Check:
     began = time.monotonic()
     try:
-        asyncio.run(_status(context))
+        with context.client() as client:
+            client.status()
     except FreshlensError as error:
         if error.code == "unauthorized" and not context.environ.get("FRESHLENS_API_KEY"):
             return Check("query api", True, f"{context.url()} answers, and asks for a key: set FRESHLENS_API_KEY")

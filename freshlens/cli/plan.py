@@ -10,10 +10,11 @@ from rich.table import Table
 
 from freshlens import capacity
 from freshlens.capacity import Ask, Plan, Prices
+from freshlens.cli.numbers import FiniteRange
 
 _ASK = {field.name: field.default for field in fields(Ask)}
 _PRICES = {field.name: field.default for field in fields(Prices)}
-_ABOVE_0 = click.FloatRange(min=0, min_open=True, max=1e15)
+_ABOVE_0 = FiniteRange(min=0, min_open=True, max=1e15)
 
 
 @click.command("plan")
@@ -21,14 +22,14 @@ _ABOVE_0 = click.FloatRange(min=0, min_open=True, max=1e15)
 @click.option("--views", type=_ABOVE_0, default=_ASK["views"], show_default=True, help="Vectors per product.")
 @click.option("--dim", type=click.IntRange(1, 4096), default=_ASK["dim"], show_default=True, help="Of the vectors.")
 @click.option("--qps", type=_ABOVE_0, default=_ASK["qps"], show_default=True, help="Searches per second.")
-@click.option("--events-per-s", type=click.FloatRange(0), default=_ASK["events_per_s"], show_default=True)
+@click.option("--events-per-s", type=FiniteRange(0), default=_ASK["events_per_s"], show_default=True)
 @click.option("--replicas", type=click.IntRange(1), default=_ASK["replicas"], show_default=True, help="Of each shard.")
 @click.option("--shard-rows", type=_ABOVE_0, help="Rows of a shard; by default the most that every limit allows.")
-@click.option("--vectors-in-ram", type=click.FloatRange(0, 1), default=_ASK["vectors_in_ram"], show_default=True,
+@click.option("--vectors-in-ram", type=FiniteRange(0, 1), default=_ASK["vectors_in_ram"], show_default=True,
               help="Share of the full vectors that the page cache holds.")  # fmt: skip
-@click.option("--core-hour", type=click.FloatRange(0), default=_PRICES["core_hour"], show_default=True, help="Price.")
-@click.option("--ram-gib-hour", type=click.FloatRange(0), default=_PRICES["ram_gib_hour"], show_default=True)
-@click.option("--disk-gib-hour", type=click.FloatRange(0), default=_PRICES["disk_gib_hour"], show_default=True)
+@click.option("--core-hour", type=FiniteRange(0), default=_PRICES["core_hour"], show_default=True, help="Price.")
+@click.option("--ram-gib-hour", type=FiniteRange(0), default=_PRICES["ram_gib_hour"], show_default=True)
+@click.option("--disk-gib-hour", type=FiniteRange(0), default=_PRICES["disk_gib_hour"], show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def plan_command(as_json: bool, core_hour: float, ram_gib_hour: float, disk_gib_hour: float, **asked: Any) -> None:
     """Say what an index of so many products takes: memory, disk, shards, cores, and the cost of 1,000 queries.

@@ -1,6 +1,5 @@
 """``freshlens publish`` and ``freshlens delete``."""
 
-import asyncio
 import sys
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from freshlens.publishing import (
     locate_beside,
     read_products,
 )
+from schemas.answers import LookedUp
 from schemas.progress import token_of
 from topics.publisher import Publisher
 from topics.tenants import TenantDirectory
@@ -122,22 +122,20 @@ def _publish(
     if not wait:
         _report(count, time.monotonic() - began, Counter(published=count - len(sender.failed)), sender.failed, token)
         sys.exit(1 if sender.failed else 0)
-    counts, complaints = asyncio.run(_judged(context, known, token, timeout_s, deleting=deleting))
+    counts, complaints = _judged(context, known, token, timeout_s, deleting=deleting)
     counts["undecided"] += following.undecided()
     _report(count, time.monotonic() - began, counts, complaints, token)
     sys.exit(1 if counts["rejected"] or counts["undecided"] or (deleting and counts["still there"]) else 0)
 
 
-async def _judged(
+def _judged(
     context: Context, decided: Sequence[Decided], token: str, timeout_s: float, *, deleting: bool
 ) -> tuple[Counter[str], list[Decided]]:
     """Ask the index what it made of the records: an event whose rank lost was ignored."""
     counts: Counter[str] = Counter()
     complaints: list[Decided] = []
-    async with context.client() as client:
-        states = await _states(
-            client, sorted({each.key.product_id for each in decided if each.ranks}), token, timeout_s
-        )
+    with context.client() as client:
+        states = _states(client, sorted({each.key.product_id for each in decided if each.ranks}), token, timeout_s)
     for each in decided:
         outcome, complaint = _outcome(each, states.get(each.key.product_id), deleting=deleting)
         counts[outcome] += 1
@@ -146,38 +144,34 @@ async def _judged(
     return counts, complaints
 
 
-async def _states(client: Client, ids: Sequence[str], token: str, timeout_s: float) -> dict[str, dict[str, Any]]:
-    states: dict[str, dict[str, Any]] = {}
+def _states(client: Client, ids: Sequence[str], token: str, timeout_s: float) -> dict[str, LookedUp]:
+    states: dict[str, LookedUp] = {}
+    wait_ms = int(min(timeout_s, 30) * 1000)
     for start in range(0, len(ids), _LOOKUP_IDS):
-        body = {
-            "product_ids": list(ids[start : start + _LOOKUP_IDS]),
-            "min_offset": token,
-            "wait_ms": int(min(timeout_s, 30) * 1000),
-        }
-        answer = await client.call("POST", "/v1/products/lookup", body)
-        states.update({state["product_id"]: state for state in answer["products"]})
+        found = client.lookup(ids[start : start + _LOOKUP_IDS], min_offset=token, wait_ms=wait_ms)
+        states.update({state.product_id: state for state in found.products})
     return states
 
 
-def _outcome(decided: Decided, state: dict[str, Any] | None, *, deleting: bool) -> tuple[str, Decided | None]:
+def _outcome(decided: Decided, state: LookedUp | None, *, deleting: bool) -> tuple[str, Decided | None]:
     if decided.rejected is not None:
         return "rejected", decided
     if decided.waiting:
         return "waiting for pictures", None
     if state is None or decided.ranks is None:
         return "undecided", None
-    winner = state.get("content_version")
+    winner = state.content_version
     if deleting:
-        if not state["visible"]:
+        if not state.visible:
             return "gone", None
         return "still there", Decided(decided.name, decided.key, rejected=f"version {winner} wins over the deletion")
-    return ("ignored" if _lost(decided.ranks, state) else "searchable" if state["visible"] else "applied"), None
+    return ("ignored" if _lost(decided.ranks, state) else "searchable" if state.visible else "applied"), None
 
 
-def _lost(ranks: Any, state: dict[str, Any]) -> bool:
+def _lost(ranks: Any, state: LookedUp) -> bool:
     """Whether every group of the record lost against what the index holds."""
-    deleted = state.get("deleted_version")
-    groups = [(ranks.content, state.get("content_version")), (ranks.offer, state.get("offer_version"))]
+    deleted = state.deleted_version
+    groups = [(ranks.content, state.content_version), (ranks.offer, state.offer_version)]
     return all(
         rank is None
         or (deleted is not None and rank.version <= deleted)

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from freshlens.cli.audit import operator, record
 from freshlens.cli.context import Context
+from freshlens.cli.printing import print_json
 from query_api.ranking.rule_store import RuleStore
 from query_api.ranking.rules import RuleSet, parse_rules
 
@@ -59,7 +59,7 @@ def show_command(context: Context, version: int | None) -> None:
     store = RuleStore(context.store())
     found = store.newest(context.tenant) if version is None else store.read(context.tenant, version)
     click.echo(f"version {found.version}", err=True)
-    click.echo(msgspec.json.format(msgspec.json.encode({"rules": found.rules}), indent=2).decode())
+    print_json({"rules": found.rules})
 
 
 @rules_group.command("history")

@@ -1,19 +1,18 @@
 """``freshlens search``, ``explain``, ``why-not`` and ``products``: asking the query API from a terminal."""
 
-import asyncio
-import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from freshlens.cli.context import Context
+from freshlens.cli.printing import print_json
+from schemas.answers import Product, Result, SearchAnswer
 
 image_option = click.option(
     "--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A picture to search by."
@@ -49,10 +48,11 @@ def search_command(
     Example:
         freshlens search --image photo.jpg --text "in blue" --filter '{"price": {"lt": 50}}'
     """
-    body = search_body(text, product, filter_json, k)
-    answer = asyncio.run(_search(context, image.read_bytes() if image else None, body))
+    filter_ = parsed_filter(filter_json)
+    with context.client() as client:
+        answer = client.search(image=image, text=text, product_id=product, filter=filter_, k=k)
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         print_results(answer)
 
@@ -72,7 +72,9 @@ def explain_command(
     Example:
         freshlens explain mug-0007 --text "blue mug"
     """
-    _explain(context, "/v1/explain", product_id, image, search_body(text, None, filter_json, 10))
+    filter_ = parsed_filter(filter_json)
+    with context.client() as client:
+        print_json(client.explain(product_id, image=image, text=text, filter=filter_))
 
 
 @click.command("why-not")
@@ -90,7 +92,9 @@ def why_not_command(
     Example:
         freshlens why-not mug-0007 --image photo.jpg
     """
-    _explain(context, "/v1/why-not", product_id, image, search_body(text, None, filter_json, 10))
+    filter_ = parsed_filter(filter_json)
+    with context.client() as client:
+        print_json(client.why_not(product_id, image=image, text=text, filter=filter_))
 
 
 @click.group("products")
@@ -119,15 +123,10 @@ def get_command(context: Context, product_id: str, as_of: datetime | None) -> No
         # What only this needs takes seconds to import.
         from freshlens.time_travel import product_as_of
 
-        known = product_as_of(context.lane(), context.kafka(), context.store(), context.tenant, product_id, as_of)
-        click.echo(msgspec.json.format(msgspec.json.encode(known), indent=2).decode())
+        print_json(product_as_of(context.lane(), context.kafka(), context.store(), context.tenant, product_id, as_of))
         return
-
-    async def get() -> dict[str, Any]:
-        async with context.client() as client:
-            return await client.product(product_id)
-
-    click.echo(json.dumps(asyncio.run(get()), indent=2))
+    with context.client() as client:
+        print_json(client.product(product_id))
 
 
 @products_group.command("list")
@@ -141,73 +140,48 @@ def list_command(context: Context, limit: int, as_json: bool) -> None:
     Example:
         freshlens products list --limit 50
     """
-
-    async def fetch() -> dict[str, Any]:
-        async with context.client() as client:
-            return await client.call("GET", "/v1/products", query={"limit": str(limit)})
-
-    answer = asyncio.run(fetch())
+    with context.client() as client:
+        answer = client.products(limit=limit)
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
-        _print_table(answer["products"], scores=False)
+        _print_table(answer.products)
 
 
-def search_body(text: str | None, product: str | None, filter_json: str | None, k: int) -> dict[str, Any]:
-    """The body of a search from the command's options; absent ones are left out."""
-    body: dict[str, Any] = {"k": k}
-    if text is not None:
-        body["text"] = text
-    if product is not None:
-        body["product_id"] = product
-    if filter_json is not None:
-        try:
-            body["filter"] = json.loads(filter_json)
-        except ValueError as error:
-            raise click.BadParameter(f"not JSON: {error}", param_hint="--filter") from None
-    return body
+def parsed_filter(text: str | None) -> dict[str, Any] | None:
+    """The filter of an option; raises BadParameter where it is not a JSON object."""
+    if text is None:
+        return None
+    try:
+        filter_ = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--filter") from None
+    if not isinstance(filter_, dict):
+        raise click.BadParameter("not a JSON object", param_hint="--filter")
+    return filter_
 
 
-def print_results(answer: Mapping[str, Any]) -> None:
+def print_results(answer: SearchAnswer) -> None:
     """Print an answer as a table, and how it came about in one line."""
-    if answer["no_match"]:
+    if answer.no_match:
         click.echo("no match: nothing in this catalogue looks like it")
     else:
-        _print_table(answer["results"], scores=True)
-    fresh = answer["freshness"][0] if answer["freshness"] else {}
+        _print_table(answer.results)
+    fresh = answer.freshness[0] if answer.freshness else None
     click.echo(
-        f"{len(answer['results'])} results in {answer['timings_ms']['total']:.1f} ms, generation "
-        f"{fresh.get('generation', '?')}, lag {fresh.get('lag_ms', '?')} ms"
-        + "".join(f"; {warning}" for warning in answer["warnings"])
+        f"{len(answer.results)} results in {answer.timings_ms['total']:.1f} ms, generation "
+        f"{fresh.generation if fresh else '?'}, lag {fresh.lag_ms if fresh else '?'} ms"
+        + "".join(f"; {warning}" for warning in answer.warnings)
     )
 
 
-def _print_table(results: list[dict[str, Any]], *, scores: bool) -> None:
+def _print_table(products: Sequence[Product]) -> None:
+    scores = any(isinstance(product, Result) for product in products)
     table = Table(box=None, pad_edge=False)
     for name in ("#", "score", "product", "title", "price") if scores else ("product", "title", "price"):
         table.add_column(name, justify="right" if name in ("#", "score", "price") else "left", overflow="fold")
-    for result in results:
-        attributes = result.get("attributes") or {}
-        price = result.get("price", attributes.get("price"))
-        currency = result.get("currency") or attributes.get("currency") or ""
-        cells = [result["product_id"], result.get("title") or "", "" if price is None else f"{price:.2f} {currency}"]
-        lead = [str(result["position"]), f"{result['score']:.3f}"] if scores else []
-        table.add_row(*lead, *cells)
+    for product in products:
+        lead = [str(product.position), f"{product.score:.3f}"] if isinstance(product, Result) else []
+        price = "" if product.price is None else f"{product.price:.2f} {product.currency or ''}"
+        table.add_row(*lead, product.product_id, product.title or "", price)
     Console().print(table)
-
-
-async def _search(context: Context, image: bytes | None, body: dict[str, Any]) -> dict[str, Any]:
-    async with context.client() as client:
-        return await client.search(image=image, **body)
-
-
-def _explain(context: Context, route: str, product_id: str, image: Path | None, body: dict[str, Any]) -> None:
-    if image is not None:
-        body["image"] = {"base64": base64.b64encode(image.read_bytes()).decode()}
-    body["product_id"] = product_id
-
-    async def ask() -> dict[str, Any]:
-        async with context.client() as client:
-            return await client.call("POST", route, body)
-
-    click.echo(json.dumps(asyncio.run(ask()), indent=2))

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from query_api.ranking.settings import WEIGHT_MAX, RankSettings, Weights
 from schemas.errors import InvalidQuery
@@ -11,6 +12,31 @@ from schemas.filters import Filter, parse_filter
 Mode = Literal["exact", "similar"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Weight = Annotated[float, msgspec.Meta(ge=0, le=WEIGHT_MAX)]
+ModeField = Annotated[
+    Mode | None,
+    Meta(
+        description="`exact`: this very product, by its looks alone; `similar`: others like it, unlike each other.",
+        examples=["similar"],
+    ),
+]
+Diversity = Annotated[
+    Share | None,
+    Meta(
+        description="0: the best first; towards 1: the less a result resembles those before it, the better.",
+        examples=[0.2],
+    ),
+]
+Verify = Annotated[
+    bool | None,
+    Meta(
+        description="Compare the pictures of the ten best point by point with that of the query; null: when in doubt.",
+        examples=[True],
+    ),
+]
+Personalise = Annotated[bool, Meta(description="False: what the session clicked on does not count.", examples=[False])]
+Explain = Annotated[
+    bool, Meta(description="Say of every result what each stage contributed to its score.", examples=[True])
+]
 
 DIVERSITY_SIMILAR = 0.3
 """Of a search in the mode ``similar`` that names none."""
@@ -21,39 +47,40 @@ PREFERRED = 0.2
 class WeightsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What counts how much in the score; those left out are as the server is set."""
 
-    visual: Weight | None = None
-    attributes: Weight | None = None
-    personal: Weight | None = None
-    fresh: Weight | None = None
-    agreement: Weight | None = None
+    visual: Annotated[Weight | None, Meta(description="Similarity of the pictures.", examples=[1.0])] = None
+    attributes: Annotated[Weight | None, Meta(description="What `prefer` names.", examples=[0.2])] = None
+    personal: Annotated[Weight | None, Meta(description="What the session clicked on.", examples=[0.1])] = None
+    fresh: Annotated[Weight | None, Meta(description="Newer products first.", examples=[0.0])] = None
+    agreement: Annotated[
+        Weight | None, Meta(description="What disagreement of picture and text takes away.", examples=[0.0])
+    ] = None
 
 
 class RankFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields of a search that decide on the order of its answer."""
 
-    mode: Mode | None = None
-    """``exact``: this very product, by its looks alone; ``similar``: others like it, unlike each other."""
-    diversity: Share | None = None
-    """0: the best first; towards 1: the less a result resembles those before it, the better."""
-    weights: WeightsBody | None = None
-    prefer: dict[str, Any] | None = None
-    """As ``filter``, but who does not pass only comes later."""
-    verify: bool | None = None
-    """Compare the pictures of the ten best point by point with that of the query."""
-    personalise: bool = True
-    """False: what the session clicked on does not count."""
-    explain: bool = False
-    """Say of every result what each stage contributed to its score."""
+    mode: ModeField = None
+    diversity: Diversity = None
+    weights: Annotated[
+        WeightsBody | None, Meta(description="What counts how much; by default as the server is set.")
+    ] = None
+    prefer: Annotated[
+        dict[str, Any] | None,
+        Meta(description="As `filter`, but who does not pass only comes later.", examples=[{"color": "red"}]),
+    ] = None
+    verify: Verify = None
+    personalise: Personalise = True
+    explain: Explain = False
 
 
 class RankParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same as query parameters, beside a raw picture."""
 
-    mode: Mode | None = None
-    diversity: Share | None = None
-    verify: bool | None = None
-    personalise: bool = True
-    explain: bool = False
+    mode: ModeField = None
+    diversity: Diversity = None
+    verify: Verify = None
+    personalise: Personalise = True
+    explain: Explain = False
 
 
 class RankOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,13 +6,14 @@ from typing import Annotated
 import msgspec
 import structlog
 from aiohttp import web
+from msgspec import Meta
 
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, read_json
-from query_api.answers import BatchAnswer, BatchItem
 from query_api.problems import problem_of
 from query_api.routes.search import respecting
 from query_api.search_request import SearchBody, decode_body, query_of_body
+from schemas.answers import BatchAnswer, BatchItem
 from schemas.errors import FreshlensError
 
 log = structlog.get_logger()
@@ -24,7 +25,15 @@ _AT_ONCE = 16
 class BatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Up to 64 searches, each with the fields of a search."""
 
-    searches: Annotated[list[SearchBody], msgspec.Meta(min_length=1, max_length=SEARCHES_MAX)]
+    searches: Annotated[
+        list[SearchBody],
+        Meta(
+            min_length=1,
+            max_length=SEARCHES_MAX,
+            description="Each with the fields of a search.",
+            examples=[[{"text": "red dress", "k": 1}, {"product_id": "dress-7"}]],
+        ),
+    ]
 
 
 class _Undecoded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from query_api import answers
 from query_api.access.identity import caller_of
@@ -12,6 +13,7 @@ from query_api.access.keys import PARTS, SEARCHER, STARTED_AT, answer
 from query_api.parts import Parts
 from query_api.search_request import convert_parameters
 from query_api.shards.scatter import Answers
+from schemas.answers import EncoderReport, NodeReport, QualityAnswer, Ready, ShardCount, StatusAnswer
 from schemas.errors import EncoderUnavailable, ShardUnavailable
 from schemas.shard import ShardLookup, ShardProducts, ShardState
 
@@ -21,7 +23,7 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class QualityParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many windows, newest first."""
 
-    windows: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 60
+    windows: Annotated[int, Meta(ge=1, le=1_440, description="How many, newest first.", examples=[60])] = 60
 
 
 async def healthz(_: web.Request) -> web.Response:
@@ -37,7 +39,7 @@ async def readyz(request: web.Request) -> web.Response:
     missing = [f"shard {shard}" for shard in shards if not parts.cluster.routes.is_serving(shard, now)]
     if (await _encoder(parts)).state == "unavailable":
         missing.append("encoder")
-    return answer(answers.Ready(not missing, missing), status=503 if missing else 200)
+    return answer(Ready(not missing, missing), status=503 if missing else 200)
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -54,7 +56,7 @@ async def status(request: web.Request) -> web.Response:
     lane = parts.settings.lane
     states, count = await _states(request)
     return answer(
-        answers.StatusAnswer(
+        StatusAnswer(
             lane=lane.name,
             space=str(lane.space),
             layout=lane.layout.layout_id,
@@ -74,35 +76,35 @@ async def search_quality(request: web.Request) -> web.Response:
     """``GET /v1/search-quality``: windows of clicks by position, zero results and conversion."""
     caller = caller_of(request)
     limit = convert_parameters(request.query, QualityParameters).windows
-    return answer(answers.QualityAnswer(list(request.app[PARTS].quality.windows(caller.tenant, limit))))
+    return answer(QualityAnswer(list(request.app[PARTS].quality.windows(caller.tenant, limit))))
 
 
-async def _states(request: web.Request) -> tuple[Sequence[ShardState], answers.ShardCount]:
+async def _states(request: web.Request) -> tuple[Sequence[ShardState], ShardCount]:
     lane = request.app[PARTS].settings.lane
     caller = caller_of(request)
     question = ShardLookup(lane=lane.name, layout_id=lane.layout.layout_id, tenant=caller.tenant, product_ids=())
     try:
         found: Answers[ShardProducts] = await request.app[SEARCHER].scatter.lookup(question)
     except ShardUnavailable:
-        return (), answers.ShardCount(0, lane.layout.shards)
-    return [each.state for each in found.answers], answers.ShardCount(found.answered, found.total)
+        return (), ShardCount(0, lane.layout.shards)
+    return [each.state for each in found.answers], ShardCount(found.answered, found.total)
 
 
-async def _encoder(parts: Parts) -> answers.EncoderReport:
+async def _encoder(parts: Parts) -> EncoderReport:
     space = str(parts.settings.lane.space)
     if not parts.settings.has_encoder:
-        return answers.EncoderReport("none", space)
+        return EncoderReport("none", space)
     try:
         health = await parts.encoder.health()
     except EncoderUnavailable:
-        return answers.EncoderReport("unavailable", space)
-    return answers.EncoderReport("ok", health.space, health.encoder_id)
+        return EncoderReport("unavailable", space)
+    return EncoderReport("ok", health.space, health.encoder_id)
 
 
-def _nodes(parts: Parts) -> list[answers.NodeReport]:
+def _nodes(parts: Parts) -> list[NodeReport]:
     now = parts.cluster.now()
     return [
-        answers.NodeReport(
+        NodeReport(
             node_id=node.status.node_id,
             shard=node.status.shard,
             replica=node.status.replica,

@@ -6,17 +6,28 @@ from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
 
 from query_api import answers, facets, fields, problems, publishing
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, json_bytes, read_json
 from query_api.freshness import answer_token
 from query_api.parts import Parts
+from query_api.query_parts import PIXEL, VectorBody
 from query_api.query_vector import QueryVector
 from query_api.search import RETRIEVED_MAX
-from query_api.search_request import OffsetBody, convert_parameters, listing, token_of_body
-from query_api.settings import ITEMS_MAX, WAIT_MS_MAX
+from query_api.search_request import (
+    FacetNames,
+    FilterText,
+    MinOffset,
+    WaitMs,
+    convert_parameters,
+    listing,
+    token_of_body,
+)
+from query_api.settings import ITEMS_MAX
 from query_api.shards.scatter import Answers
+from schemas.answers import DeleteAnswer, LookupAnswer, ProductAnswer, ProductId, ProductPage, PublishedItem, ShardCount
 from schemas.errors import FreshlensError, InvalidQuery, NotFound
 from schemas.events import ProductDeleted
 from schemas.identity import product_key
@@ -32,37 +43,97 @@ _INT64_MAX = 2**63 - 1
 class ListParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One page of products, newest first; the first 1,000 can be seen. ``filter`` and ``facets`` as in a search."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    offset: Annotated[int, msgspec.Meta(ge=0, le=RETRIEVED_MAX)] = 0
-    filter: str | None = None
-    facets: str | None = None
-    """Fields, with commas."""
+    limit: Annotated[int, Meta(ge=1, le=200, description="Products of a page.", examples=[50])] = 50
+    offset: Annotated[int, Meta(ge=0, le=RETRIEVED_MAX, description="Where the page begins.", examples=[0])] = 0
+    filter: FilterText = None
+    facets: FacetNames = None
 
 
 class PublishParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``hot``: ahead of everything that is queued, for a few products that cannot wait."""
 
-    hot: bool = False
+    hot: Annotated[bool, Meta(description="Ahead of everything that is queued.", examples=[False])] = False
 
 
 class DeleteParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The version of the deletion; absent: the time at which Kafka takes it."""
 
-    version: Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)] | None = None
+    version: Annotated[
+        Annotated[int, Meta(ge=0, le=_INT64_MAX)] | None,
+        Meta(description="Of the deletion; absent: the time at which Kafka takes it.", examples=[1795200000000009]),
+    ] = None
 
 
 class ThumbnailParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The longest side in pixels: 96, 256 or 512."""
 
-    size: int = 256
+    size: Annotated[int, Meta(description="Pixels of the longest side: 96, 256 or 512.", examples=[256])] = 256
+
+
+class PublishedPicture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A picture within JSON: where it is, or its bytes in base64; one of the two."""
+
+    uri: Annotated[
+        str | UnsetType, Meta(description="An http(s):// address.", examples=["https://shop.example/mug-1.jpg"])
+    ] = UNSET
+    base64: Annotated[
+        str | UnsetType, Meta(description="Its bytes: JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF.", examples=[PIXEL])
+    ] = UNSET
+
+
+_Picture = str | PublishedPicture
+_Numbers = list[float] | VectorBody
+
+
+class ProductBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A product as catalogues publish it; every key that is not listed here is an attribute.
+
+    ``price``, ``currency``, ``stock``, ``in_stock`` and declared volatile attributes form the offer, every other key
+    but id and version the content; a group is sent whole or not at all. :mod:`schemas.product_lines` reads it.
+    """
+
+    product_id: ProductId
+    version: Annotated[
+        int | None,
+        Meta(description="Microseconds since 1970, or a sequence; null: now.", examples=[1795200000000000]),
+    ] = None
+    event_time: Annotated[
+        int | None, Meta(description="When it happened, microseconds since 1970.", examples=[1795200000000000])
+    ] = None
+    title: Annotated[str | None, Meta(description="Its title.", examples=["A blue mug"])] = None
+    description: Annotated[str | None, Meta(description="Its description.", examples=["Holds 0.3 l"])] = None
+    image: Annotated[
+        _Picture | None, Meta(description="A picture: an address, or its bytes.", examples=[{"base64": PIXEL}])
+    ] = None
+    images: Annotated[
+        list[_Picture] | None, Meta(description="Several; empty: content without a picture.", examples=[[]])
+    ] = None
+    videos: Annotated[
+        list[str] | None, Meta(description="Addresses of videos.", examples=[["https://shop.example/mug-1.mp4"]])
+    ] = None
+    vector: Annotated[
+        _Numbers | None, Meta(description="An embedding of its own, normalised by us.", examples=[[0.12, -0.53, 0.84]])
+    ] = None
+    vectors: Annotated[
+        list[_Numbers] | None, Meta(description="Several embeddings.", examples=[[[0.12, -0.53, 0.84]]])
+    ] = None
+    price: Annotated[float | None, Meta(description="In `currency`.", examples=[9.5])] = None
+    currency: Annotated[str | None, Meta(description="Of the price.", examples=["EUR"])] = None
+    stock: Annotated[int | None, Meta(description="How many there are.", examples=[3])] = None
+    in_stock: Annotated[
+        bool | None, Meta(description="Whether it can be had; null: as the stock says.", examples=[True])
+    ] = None
 
 
 class LookupBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Products to look up by id, dead ones included; ``min_offset`` and ``wait_ms`` as in a search."""
 
-    product_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)]
-    min_offset: str | OffsetBody | None = None
-    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=WAIT_MS_MAX)] = 0
+    product_ids: Annotated[
+        list[str],
+        Meta(min_length=1, max_length=ITEMS_MAX, description="Ids of products.", examples=[["dress-7", "never-seen"]]),
+    ]
+    min_offset: MinOffset = None
+    wait_ms: WaitMs = 0
 
 
 _lookups = msgspec.json.Decoder(LookupBody)
@@ -97,7 +168,7 @@ async def delete(request: web.Request) -> web.Response:
     publishing.check_version(version, declaration, now_us=parts.clock.now_us())
     event = ProductDeleted(caller.tenant, key.product_id, version, "api", parts.clock.now_us())
     position = await parts.publisher.publish(event)
-    return answer(answers.DeleteAnswer(key.product_id, ReadToken((position,)).encode()), status=202)
+    return answer(DeleteAnswer(key.product_id, ReadToken((position,)).encode()), status=202)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -112,7 +183,7 @@ async def get(request: web.Request) -> web.Response:
         raise NotFound(f"there is no product {product_id!r} in tenant {caller.tenant!r}{said}")
     token = answer_token(each.state for each in found.answers)
     return answer(
-        answers.ProductAnswer(
+        ProductAnswer(
             **msgspec.structs.asdict(answers.product_of(product.hit, caller.tenant)),
             views=answers.views_of(product, caller.tenant),
             agreement=product.hit.agreement,
@@ -138,7 +209,7 @@ async def list_newest(request: web.Request) -> web.Response:
     shown = [answers.product_of(hit, caller.tenant) for hit in retrieved.hits[page.offset : last]]
     counted = facets.merged([each.facets for each in retrieved.shards.answers], query.facets)
     next_offset = last if len(retrieved.hits) > last else None
-    return answer(answers.ProductPage(shown, next_offset, counted if query.facets else msgspec.UNSET))
+    return answer(ProductPage(shown, next_offset, counted if query.facets else msgspec.UNSET))
 
 
 async def look_up(request: web.Request) -> web.Response:
@@ -156,13 +227,13 @@ async def look_up(request: web.Request) -> web.Response:
     by_id = {product.product_id: product for each in found.answers for product in each.products}
     states = [each.state for each in found.answers]
     return answer(
-        answers.LookupAnswer(
+        LookupAnswer(
             products=[answers.looked_up(by_id[name], caller.tenant) for name in ids if name in by_id],
             freshness_met=needed.is_covered
             and not found.is_partial
             and all(each.freshness_met for each in found.answers),
             freshness=answers.freshness_of(states),
-            shards=answers.ShardCount(found.answered, found.total),
+            shards=ShardCount(found.answered, found.total),
             read_token=answer_token(states).encode(),
         )
     )
@@ -218,7 +289,7 @@ def _lines(raw: bytes) -> tuple[Sequence[Any], bool]:
 
 async def _published(
     parts: Parts, caller: Caller, index: int, line: Any, turns: asyncio.Semaphore, *, hot: bool
-) -> tuple[answers.PublishedItem, Position | None, FreshlensError | None]:
+) -> tuple[PublishedItem, Position | None, FreshlensError | None]:
     try:
         declaration = parts.tenants.declaration(caller.tenant)
         now_us = parts.clock.now_us()

@@ -6,22 +6,26 @@ from typing import Annotated
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from query_api.access.identity import caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, read_json
-from query_api.answers import FeedbackAnswer, RegionBoxes
 from query_api.explain import Explainer
-from query_api.query_parts import ImageBody, image_bytes
+from query_api.query_parts import PictureField, image_bytes
 from query_api.search_request import (
     ExplainBody,
+    FilterText,
+    K,
     Query,
     SearchBody,
+    Session,
+    TimeoutMs,
     convert_parameters,
     explained_query,
     query_of_body,
     query_of_picture,
 )
-from query_api.settings import TIMEOUT_MS_MAX
+from schemas.answers import FeedbackAnswer, ProductId, RegionBoxes
 from schemas.errors import InvalidQuery, UnsupportedMediaType
 from schemas.feedback import Click, FeedbackKind
 from schemas.identity import product_key
@@ -35,27 +39,30 @@ _explains = msgspec.json.Decoder(ExplainBody)
 class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a shopper did with a product of an answer. ``position`` is that of the answer, from 1."""
 
-    query_id: str
-    product_id: str
-    position: Annotated[int, msgspec.Meta(ge=1, le=1_000)]
-    kind: FeedbackKind
-    dwell_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] | None = None
-    session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    query_id: Annotated[str, Meta(description="That of the answer.", examples=["3f0c2a"])]
+    product_id: ProductId
+    position: Annotated[int, Meta(ge=1, le=1_000, description="That of the result, from 1.", examples=[1])]
+    kind: Annotated[FeedbackKind, Meta(description="What was done.", examples=["click"])]
+    dwell_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=86_400_000)] | None,
+        Meta(description="How long the product was looked at.", examples=[5200]),
+    ] = None
+    session: Session = None
 
 
 class RegionsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A picture, as in a search."""
 
-    image: ImageBody | str
+    image: PictureField
 
 
 class SimilarParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query parameters of ``similar``; as in a search."""
 
-    filter: str | None = None
-    k: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 10
-    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)] | None = None
-    session: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    filter: FilterText = None
+    k: K = 10
+    timeout_ms: TimeoutMs = None
+    session: Session = None
 
 
 _feedback = msgspec.json.Decoder(FeedbackBody)

@@ -125,6 +125,8 @@ AVRO_NAMES = {
 
 def inspected(kind: msgspec.inspect.Type) -> object:
     """A type of ours in the same form."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return inspected(kind.type)
     if isinstance(kind, msgspec.inspect.StructType):
         return ["record", {field.name: inspected(field.type) for field in kind.fields}]
     if isinstance(kind, msgspec.inspect.UnionType):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from freshlens.client import Client
+from freshlens.client import AsyncClient, SearchAnswer
+from schemas.feedback import SearchQuality
 from tests.running import Running
 from tests.whole.photos import photo, studio
 from tests.whole.plain_client import PlainProducer
@@ -29,14 +30,14 @@ def _token(topic: str, place: tuple[int, int]) -> dict[str, Any]:
     return {"topic": topic, "partition": place[0], "offset": place[1]}
 
 
-async def _search(client: Client, token: Any, **query: Any) -> dict[str, Any]:
+async def _search(client: AsyncClient, token: Any, **query: Any) -> SearchAnswer:
     answer = await client.search(k=5, min_offset=token, wait_ms=WAIT_MS, require=True, **query)
-    assert answer["freshness_met"]
+    assert answer.freshness_met
     return answer
 
 
-def _ids(answer: dict[str, Any]) -> list[str]:
-    return [result["product_id"] for result in answer["results"]]
+def _ids(answer: SearchAnswer) -> list[str]:
+    return [result.product_id for result in answer.results]
 
 
 @pytest.mark.parametrize("partitioner", ["murmur2", "consistent"])
@@ -50,14 +51,14 @@ async def test_the_life_of_a_product_from_a_plain_kafka_producer(running: Runnin
     async with running.client(tenant) as client:
         answer = await _search(client, add(version, content=_content(11, "new")), image=studio(11))
         assert _ids(answer) == ["p"]
-        assert answer["results"][0]["version"] == version
+        assert answer.results[0].version == version
         rows = await _delta_rows(client, answer)
 
         answer = await _search(client, add(version - 5, content=_content(12, "older")), image=studio(11))
-        assert answer["results"][0]["title"] == "new"
+        assert answer.results[0].title == "new"
 
         priced = await _search(client, add(version + 1, offer={"price": 12.5, "currency": "EUR"}), image=studio(11))
-        assert priced["results"][0]["attributes"]["price"] == 12.5
+        assert priced.results[0].attributes["price"] == 12.5
         assert await _delta_rows(client, priced) == rows
 
         place = producer.send("product-deleted", {"tenant": tenant, "product_id": "p", "version": version + 10})
@@ -67,16 +68,16 @@ async def test_the_life_of_a_product_from_a_plain_kafka_producer(running: Runnin
         assert _ids(await _search(client, same, image=studio(11))) == []
 
         answer = await _search(client, add(version + 11, content=_content(11, "back")), image=studio(11))
-        assert [result["title"] for result in answer["results"]] == ["back"]
+        assert [result.title for result in answer.results] == ["back"]
 
 
-async def _delta_rows(client: Client, answer: dict[str, Any]) -> int:
+async def _delta_rows(client: AsyncClient, answer: SearchAnswer) -> int:
     """The delta's rows once the node has reported the state that gave this answer."""
-    applied = answer["freshness"][0]["applied"]
+    applied = answer.freshness[0].applied
     while True:
-        node = (await client.call("GET", "/v1/status"))["nodes"][0]
-        if all(node["applied"][partition] >= offset for partition, offset in applied.items()):
-            return int(node["delta_rows"])
+        node = (await client.status()).nodes[0]
+        if all(node.applied[partition] >= offset for partition, offset in applied.items()):
+            return node.delta_rows
 
 
 async def test_a_product_is_found_by_a_phone_photo_by_text_and_by_both(running: Running) -> None:
@@ -86,24 +87,24 @@ async def test_a_product_is_found_by_a_phone_photo_by_text_and_by_both(running: 
              "image": {"base64": base64.b64encode(studio(number)).decode()}}
             for number in range(12)
         ]  # fmt: skip
-        token = (await client.publish(lines))["read_token"]
+        token = (await client.publish(lines)).read_token
         for number in range(12):
             assert _ids(await _search(client, token, image=studio(number)))[0] == f"p{number}"
         found = [f"p{number}" in _ids(await client.search(image=photo(number), k=5)) for number in range(12)]
         assert sum(found) >= 8, found
         by_product = await client.search(product_id="p3", k=5)
-        assert by_product["results"]
+        assert by_product.results
         assert "p3" not in _ids(by_product)
         filtered = await client.search(image=studio(3), k=5, filter={"price": {"lte": 4}})
         assert set(_ids(filtered)) == {"p0", "p1", "p2", "p3", "p4"}
         both = await client.search(image=studio(3), text="a mug", k=5)
-        assert both["results"] or both["no_match"]
+        assert both.results or both.no_match
 
 
 async def test_another_tenants_products_are_not_there(running: Running) -> None:
     async with running.client("theirs") as theirs, running.client("ours") as ours:
         line = {"product_id": "secret", "image": {"base64": base64.b64encode(studio(20)).decode()}}
-        token = (await theirs.publish([line]))["read_token"]
+        token = (await theirs.publish([line])).read_token
         assert _ids(await _search(theirs, token, image=studio(20))) == ["secret"]
         assert _ids(await _search(ours, token, image=studio(20))) == []
         assert _ids(await ours.search(filter={"product_id": "secret"})) == []
@@ -115,7 +116,7 @@ async def test_an_old_timestamp_and_a_version_in_milliseconds(running: Running) 
     place = producer.send("product-added", _added("units", "p", 1_790_000_000_000, content=_content(21, "ms")))
     async with running.client("units") as client:
         answer = await _search(client, _token("product-added", place), image=studio(21))
-        assert answer["results"] == []
+        assert answer.results == []
     listed = running.freshlens("dead-letters", "list")
     assert "version-out-of-range" in listed.stdout, listed.stdout + listed.stderr
 
@@ -123,20 +124,20 @@ async def test_an_old_timestamp_and_a_version_in_milliseconds(running: Running) 
 async def test_a_click_comes_out_as_a_topic_and_as_quality(running: Running, tmp_path: Any) -> None:
     async with running.client("clicks") as client:
         line = {"product_id": "p", "image": {"base64": base64.b64encode(studio(30)).decode()}}
-        token = (await client.publish([line]))["read_token"]
+        token = (await client.publish([line])).read_token
         answer = await _search(client, token, image=studio(30))
-        await client.feedback(answer["query_id"], "p", 1)
-        windows: list[dict[str, Any]] = []
-        while not any(window["clicks"] for window in windows):
-            windows = (await client.call("GET", "/v1/search-quality"))["windows"]
-        clicked = next(window for window in windows if window["clicks"])
-        assert clicked["positions"][0]["position"] == 1
-        assert clicked["positions"][0]["clicks"] == 1
+        await client.feedback(answer.query_id, "p", 1)
+        windows: list[SearchQuality] = []
+        while not any(window.clicks for window in windows):
+            windows = (await client.search_quality()).windows
+        clicked = next(window for window in windows if window.clicks)
+        assert clicked.positions[0].position == 1
+        assert clicked.positions[0].clicks == 1
     exported = running.freshlens("export", "clicks", "--to", str(tmp_path))
     assert exported.returncode == 0, exported.stderr
     import duckdb
 
-    rows = duckdb.sql(f"select product_id, kind from '{tmp_path}/**/*.parquet' where query_id = '{answer['query_id']}'")
+    rows = duckdb.sql(f"select product_id, kind from '{tmp_path}/**/*.parquet' where query_id = '{answer.query_id}'")
     assert rows.fetchall() == [("p", "click")]
 
 
@@ -151,7 +152,7 @@ async def test_garbage_on_a_topic_ends_in_dead_letters_and_nothing_dies(running:
         producer.send_raw(topic, value, b"garbage")
     async with running.client(f"after-{topic}") as client:
         line = {"product_id": "p", "image": {"base64": base64.b64encode(studio(40)).decode()}}
-        token = (await client.publish([line]))["read_token"]
+        token = (await client.publish([line])).read_token
         assert _ids(await _search(client, token, image=studio(40))) == ["p"]
     assert running.run.processes == before
     letters = running.freshlens("dead-letters", "list", "--json")
@@ -167,6 +168,6 @@ async def test_garbage_on_internal_topics_is_void_for_every_reader(running: Runn
             producer.send_raw(topic, value, b"garbage")
     async with running.client("after-internal") as client:
         line = {"product_id": "p", "image": {"base64": base64.b64encode(studio(41)).decode()}}
-        token = (await client.publish([line]))["read_token"]
+        token = (await client.publish([line])).read_token
         assert _ids(await _search(client, token, image=studio(41))) == ["p"]
     assert running.run.processes == before

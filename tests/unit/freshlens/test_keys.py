@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from freshlens.cli import cli
 from freshlens.cli.context import Context
 from freshlens.cli.keys import expiry_us, has_keys, per, scopes_of
-from freshlens.client import ApiProblem, Client
+from freshlens.client import ApiError, AsyncClient
 from query_api.access.api_keys import KeyStore
 from query_api.access.key_ring import KeyRing
 from query_api.access.keys import PARTS
@@ -66,6 +66,16 @@ def test_a_list_says_all_but_the_secret(tmp_path: Path) -> None:
     assert (ops["tenant"], ops["scopes"], ops["expires_at_us"]) == ("*", ["admin"], None)
     freshlens(tmp_path, "keys", "revoke", str(page["id"]))
     assert str(listed(tmp_path)[0]["state"]).startswith("revoked 20")
+
+
+def test_a_list_can_be_read_at_80_columns(tmp_path: Path) -> None:
+    arguments = ["--scopes", "search,feedback", "--rate", "2.5/s", "--quota", "50000/day", "--expires", "90d"]
+    made(tmp_path, "--tenant", "shop", "keys", "create", "shop-page", *arguments)
+    lines = freshlens(tmp_path, "keys", "list").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 4
+    for word in ("shop-page", "search,", "feedback", "2.5/s,", "50000/day", "valid"):
+        assert word in " ".join(lines), "words stay whole"
 
 
 def test_a_damaged_key_is_named_and_hides_no_other(tmp_path: Path) -> None:
@@ -157,31 +167,31 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 async def test_the_whole_path(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = str(api.client.make_url("/"))
     monkeypatch.delenv("FRESHLENS_API_KEY", raising=False)
-    async with Client(url, tenant="shop") as client:
-        assert (await client.product("a"))["product_id"] == "a", "no key exists: this machine is served"
+    async with AsyncClient(url, tenant="shop") as client:
+        assert (await client.product("a")).product_id == "a", "no key exists: this machine is served"
 
     arguments = ["--tenant", "shop", "keys", "create", "page", "--scopes", "search", "--quota", "3/day"]
     text = await asyncio.to_thread(made, tmp_path, *arguments)
     assert has_keys(Context(tmp_path, "default", {}))
     refresh(api)
-    async with Client(url, tenant="shop") as client:
+    async with AsyncClient(url, tenant="shop") as client:
         assert await refusal(client.product("a")) == (401, "unauthorized")
 
     monkeypatch.setenv("FRESHLENS_API_KEY", text)
-    async with Client(url) as client:
-        assert (await client.product("a"))["product_id"] == "a", "the key says the tenant"
-        assert (await client.search(text="a"))["results"][0]["product_id"] == "a"
+    async with AsyncClient(url) as client:
+        assert (await client.product("a")).product_id == "a", "the key says the tenant"
+        assert (await client.search(text="a")).results[0].product_id == "a"
         assert await refusal(client.delete("a")) == (403, "scope-missing")
-        assert (await client.product("a"))["product_id"] == "a"
+        assert (await client.product("a")).product_id == "a"
         assert await refusal(client.product("a")) == (429, "quota-used")
-    async with Client(url, tenant="other") as client:
+    async with AsyncClient(url, tenant="other") as client:
         assert await refusal(client.product("a")) == (403, "tenant-refused")
 
     (key,) = await asyncio.to_thread(listed, tmp_path)
     await asyncio.to_thread(freshlens, tmp_path, "keys", "revoke", str(key["id"]))
     refresh(api)
-    async with Context(tmp_path, "shop", {"FRESHLENS_URL": url, "FRESHLENS_API_KEY": text}).client() as client:
-        assert await refusal(client.product("a")) == (401, "unauthorized")
+    with Context(tmp_path, "shop", {"FRESHLENS_URL": url, "FRESHLENS_API_KEY": text}).client() as client:
+        assert await refusal(asyncio.to_thread(client.product, "a")) == (401, "unauthorized")
 
 
 def refresh(api: Api) -> None:
@@ -191,7 +201,7 @@ def refresh(api: Api) -> None:
     app[PARTS].keys.refresh()
 
 
-async def refusal(call: "asyncio.Future[object] | object") -> tuple[int, str]:
-    with pytest.raises(ApiProblem) as raised:
+async def refusal(call: "asyncio.Future[object] | object") -> tuple[int | None, str]:
+    with pytest.raises(ApiError) as raised:
         await call  # type: ignore[misc]
     return raised.value.status, raised.value.code

@@ -227,7 +227,7 @@ class FakeEncoder:
         self.asked.append(request)
         if self.is_dead:
             raise EncoderUnavailable("the encoder did not answer")
-        if request.image is not None and not request.image.startswith(b"\xff\xd8"):
+        if request.image is not None and not request.image.startswith((b"\xff\xd8", b"\x89PNG")):
             raise UndecodableImage("not a picture")
         return EncodeAnswer(
             image=None if request.image is None else _picture_vector(request).tobytes(),
