@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from processors.encoders.onnx_images import QUANTISED
 from processors.encoders.open_clip_encoder import load_encoder
 from training import card
 from training.baseline import gradient_vectors, histogram_vectors, imagenet_alone, untrained
@@ -133,7 +134,7 @@ def main() -> None:
     given = parser.parse_args()
     data = load_data(given.datasets, Settings(), given.run / "pack.pkl")
     write_model(given.run / "checkpoint.pt", all_words(data), given.out)
-    write_quantised(given.out, _typical(data))
+    int8_cosine = write_quantised(given.out, _typical(data))
     encoder = Served(given.out)
     drawn = unseen_products(given.drawn_products, given.run / "unseen.pkl")
     measured = figures(encoder, given.out, data[0], data[1], drawn)
@@ -142,7 +143,11 @@ def main() -> None:
     (given.out / "thresholds.json").write_text(
         json.dumps({modality: level["cosine_min"] for modality, level in levels.items()}, indent=1) + "\n"
     )
-    measured |= {"no_match": levels, "foreign": foreign_figures(pictures, levels["image"]["cosine_min"])}
+    measured |= {
+        "int8_cosine": int8_cosine,
+        "no_match": levels,
+        "foreign": foreign_figures(pictures, levels["image"]["cosine_min"]),
+    }
     (given.out / "figures.json").write_text(json.dumps(measured, indent=1) + "\n")
     shutil.copy(given.run / "run.json", given.out / "training_run.json")
     (given.out / "MODEL_CARD.md").write_text(_card(given.out, measured))
@@ -153,7 +158,14 @@ def _card(folder: Path, measured: dict[str, Any]) -> str:
     run, config = (json.loads((folder / f"{name}.json").read_text()) for name in ("training_run", "open_clip_config"))
     weights = folder / "open_clip_model.safetensors"
     parameters = sum(value.numel() for value in load_file(weights).values() if value.is_floating_point())
-    return card.written(measured, run, config, parameters=parameters, size_bytes=weights.stat().st_size)
+    return card.written(
+        measured,
+        run,
+        config,
+        parameters=parameters,
+        size_bytes=weights.stat().st_size,
+        trunk_bytes=(folder / QUANTISED).stat().st_size,
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from freshlens.cli.evaluate import encoded_pictures, entries
 from freshlens.evaluation import Vectors, ranked_hits
 from processors import bundled
 from processors.encoders.encoder import Encoder
-from processors.encoders.open_clip_encoder import load_encoder
+from processors.encoders.open_clip_encoder import OpenClipEncoder, load_encoder
+from processors.encoders.precision import COSINE_MIN, INT8_COSINE_MIN
 from schemas.embeddings import Space
 from schemas.errors import SettingsError
 from topics.store import open_store
@@ -53,7 +54,8 @@ class Limits:
     category_drop_max: float = 0.05
     category_queries_min: int = 20
     p99_ms_max: float = 40.0
-    parity_min: float = 0.999
+    parity_min: float = COSINE_MIN
+    parity_int8_min: float = INT8_COSINE_MIN
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Figures:
         categories: recall@10 and the number of queries by category.
         p99_ms: of encoding one picture, as it is served here.
         parity: least cosine between what serves and the model at float32.
+        is_int8: what serves is rounded to eight bits.
     """
 
     space: str
@@ -83,6 +86,7 @@ class Figures:
     categories: dict[str, tuple[float, int]]
     p99_ms: float
     parity: float
+    is_int8: bool = False
 
 
 def refusals(candidate: Figures, serving: Figures, limits: Limits) -> list[str]:
@@ -105,8 +109,8 @@ def refusals(candidate: Figures, serving: Figures, limits: Limits) -> list[str]:
             )
     if candidate.p99_ms > (allowed := max(limits.p99_ms_max, serving.p99_ms)):
         reasons.append(f"p99: {candidate.p99_ms:.1f} ms for one picture, at most {allowed:.1f} ms")
-    if candidate.parity < limits.parity_min:
-        reasons.append(f"parity: {candidate.parity:.5f} to float32, at least {limits.parity_min:g}")
+    if candidate.parity < (least := limits.parity_int8_min if candidate.is_int8 else limits.parity_min):
+        reasons.append(f"parity: {candidate.parity:.5f} to float32, at least {least:g}")
     return reasons
 
 
@@ -128,6 +132,7 @@ def measured(encoder: Encoder, name: str, shop: Shop, queries: Sequence[Query], 
         },
         p99_ms=_p99_ms(encoder, shop.pixels),
         parity=_parity(encoder, name, shop.pixels[:_JUDGED]),
+        is_int8=isinstance(encoder, OpenClipEncoder) and encoder.precision.startswith("int8"),
     )
 
 

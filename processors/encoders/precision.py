@@ -69,9 +69,9 @@ def quicker(
             model = folded
     model = model.to(device=device, memory_format=torch.channels_last)
     if device.type == "cpu" and int8 is not None:
-        images = _before_head(int8, model)
-        if _agrees("int8", model.encode_image, images, device, side, _INT8_SANE):
-            return Execution(model, images, "int8 in ONNX Runtime")
+        rounded = _before_head(int8, model)
+        if _agrees("int8", model.encode_image, rounded, device, side, _INT8_SANE):
+            return Execution(model, rounded, "int8 in ONNX Runtime")
     if device.type == "cpu" and (images := _in_onnx_runtime(model, side, threads)):
         return Execution(model, images, "float32 in ONNX Runtime")
     if not has_bfloat16(device):

@@ -7,7 +7,9 @@ import torch
 
 from training import batches
 from training.augment import DRAWN, PHOTO, augmented, plain
+from training.backgrounds import background, before_another
 from training.baseline import histogram_vectors
+from training.camera import photographed
 from training.nothing import known_tokens, pictures_of_nothing, strange_words, texts_of_nothing
 from training.pack import PIXELS, Clothing, Drawn, Grocery, Photos, draw_products
 
@@ -118,3 +120,37 @@ def test_strange_words_are_those_that_no_text_explains() -> None:
     assert not {"mug", "teal"} & set(strange)
     said = texts_of_nothing(20, strange, np.random.default_rng(1))
     assert all(not known[token] for text in said if " " not in text for token in tokenizer([text])[0][1:2])
+
+
+def test_a_camera_changes_the_share_of_pictures_it_is_told_to_and_is_seeded() -> None:
+    pictures = plain(_pictures(20), 32) * 0.5 + 0.5
+    one, again = (photographed(pictures.clone(), 0.5, torch.Generator().manual_seed(7)) for _ in range(2))
+    changed = (one != pictures).flatten(1).any(dim=1)
+    assert changed.sum() == 10
+    assert torch.equal(one, again)
+    assert 0 <= one.min() <= one.max() <= 1
+    assert torch.equal(photographed(pictures.clone(), 0.0, torch.Generator()), pictures)
+
+
+def _on_white() -> np.ndarray:
+    picture = np.full((32, 32, 3), 255, np.uint8)
+    picture[8:24, 8:24] = (200, 30, 30)
+    picture[14:18, 14:18] = 255  # white within the product is the product's
+    return picture
+
+
+def test_only_the_white_around_a_product_is_its_background() -> None:
+    behind = background(_on_white())
+    assert behind is not None
+    assert behind.sum() == 32 * 32 - 16 * 16
+    scene = np.zeros((1, 32, 32, 3), np.uint8)
+    changed = before_another(_on_white()[None], 1.0, scene, np.random.default_rng(1))[0]
+    assert changed[2, 2].max() < 20
+    assert (changed[12:20, 12:20] == _on_white()[12:20, 12:20]).all()
+
+
+def test_a_photo_without_a_plain_background_stays_as_it_is() -> None:
+    photos = _pictures(3)
+    assert background(photos[0]) is None
+    assert background(np.full((32, 32, 3), 255, np.uint8)) is None  # nothing but white: no product was told from it
+    assert (before_another(photos, 1.0, photos, np.random.default_rng(1)) == photos).all()
