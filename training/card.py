@@ -101,7 +101,7 @@ are alike. `freshlens calibrate` sets thresholds on a catalogue's own photos.
 
 Small print on packages is not read. Text works for the words of the training titles only, in English. A
 picture with a word that changes it (“like this, in blue”) mostly finds the picture's own colour. Hard blur, noise and
-JPEG at quality 4 cost most of the recall. Faces and people mean nothing to it, by intent.
+JPEG at quality 4 cost a third of the recall. Faces and people mean nothing to it, by intent.
 
 ## Reproduce
 

@@ -12,7 +12,7 @@ import argparse
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class Settings:
     scale_max: float = 50.0
     seed: int = 1
     look_every_steps: int = 50
+
+
+CATALOGUE = replace(STUDIO, faults=0.1)
+"""A catalogue's pictures suffer less from cameras than its shoppers' photos, which are in the pairs as they came."""
 
 
 class Form:
@@ -134,7 +138,7 @@ class Run:
         for norm in (each for each in self.model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)):
             norm.eval()  # a batch of clicks is no sample of what will be encoded
         rows = np.array([pair.product for pair in pairs])
-        first, second = (self.form.changed(shop.pixels[rows], STUDIO, generator) for _ in range(2))
+        first, second = (self.form.changed(shop.pixels[rows], CATALOGUE, generator) for _ in range(2))
         raw = self.model.encode_image(torch.cat([first, second]))
         spreads = {"picture_spread": self.guards[0].see(raw)}
         images, views = fn.normalize(raw.float(), dim=-1).split(len(pairs))

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from freshlens.catalogue import draw, product
 from processors import bundled
 from processors.encoders import cores
 from processors.encoders.open_clip_encoder import OpenClipEncoder, load_encoder, space_of
@@ -150,16 +151,16 @@ def test_the_tokens_that_the_model_sees_are_counted(checkpoint: Path) -> None:
 
 
 def test_the_bundled_model_says_the_same_made_quicker() -> None:
-    """Folded norms, channels last and bfloat16 where the processor has it: cosine ≥ 0.999 for drawn pictures."""
+    """Eight bits, where ONNX Runtime runs them, and the projection in float32: cosine ≥ 0.99 for drawn products."""
     encoder = load_encoder("bundled", threads=1)
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{Path(bundled.__file__).parent}")
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (model.visual.image_mean, model.visual.image_std))
-    pictures = np.stack([decode(photo(200, 200, seed), encoder.form).pixels for seed in range(8)])
+    pictures = np.stack([np.asarray(draw(product(number, 7), encoder.form.size)) for number in range(8)])
     given = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - mean) / std
     with torch.inference_mode():
         theirs = torch.nn.functional.normalize(model.eval().encode_image(given)).numpy()
-    assert (encoder.encode_images(pictures) * theirs).sum(axis=1).min() >= 0.999
-    assert (encoder.encode_images(pictures[:1]) * theirs[:1]).sum() >= 0.999
+    assert (encoder.encode_images(pictures) * theirs).sum(axis=1).min() >= 0.99
+    assert (encoder.encode_images(pictures[:1]) * theirs[:1]).sum() >= 0.99
 
 
 def test_threads_beside_decoders_follow_the_size_of_the_model() -> None:
