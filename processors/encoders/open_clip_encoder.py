@@ -122,7 +122,7 @@ class OpenClipEncoder:
         self._device = torch_device(device)
         self._is_padded = self._device.type == "cuda"
         torch.backends.cudnn.benchmark = self._is_padded
-        int8 = quantised(folder, self.encoder_id, self.threads)
+        int8 = quantised(folder, self.encoder_id, self.form.size, self.threads)
         execution = quicker(model.eval(), self._device, self.form.size, self.threads, int8=int8)
         self._model, self._images, self.precision = execution.model, execution.images, execution.precision
         self._tokenizer = tokenizer

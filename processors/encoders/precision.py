@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from processors.encoders.cores import LARGE_PARAMETERS
-from processors.encoders.onnx_images import OnnxImages, exported
+from processors.encoders.onnx_images import OnnxImages, exported, patches
 
 if TYPE_CHECKING:
     import torch
@@ -23,11 +23,6 @@ COSINE_MIN = 0.999
 """What a certified space asks of two encoders for the same picture."""
 INT8_COSINE_MIN = 0.99
 """The same of eight bits, of pictures of the catalogue that the ranges were not taken from."""
-_INT8_SANE = 0.95
-"""Of patches of noise, when loaded: with less, this processor computes eight bits otherwise (sums that saturate)."""
-_GRAINS = range(3, 7)
-"""The sample's pictures have 2**grain patches a side. Fewer would be a picture of nothing, which says little in any
-precision and least in eight bits."""
 _log = structlog.get_logger()
 
 Images = Callable[["torch.Tensor"], "torch.Tensor"]
@@ -58,7 +53,7 @@ def quicker(
         model: in evaluation mode, float32, on the processor; it is changed.
         side: of its pictures, in pixels.
         threads: for ONNX Runtime; torch has its own setting.
-        int8: the image tower's trunk in eight bits, made of these weights.
+        int8: the image tower's trunk in eight bits, made of these weights and computed exactly here.
     """
     import torch
 
@@ -69,9 +64,7 @@ def quicker(
             model = folded
     model = model.to(device=device, memory_format=torch.channels_last)
     if device.type == "cpu" and int8 is not None:
-        rounded = _before_head(int8, model)
-        if _agrees("int8", model.encode_image, rounded, device, side, _INT8_SANE):
-            return Execution(model, rounded, "int8 in ONNX Runtime")
+        return Execution(model, _before_head(int8, model), "int8 in ONNX Runtime")
     if device.type == "cpu" and (images := _in_onnx_runtime(model, side, threads)):
         return Execution(model, images, "float32 in ONNX Runtime")
     if not has_bfloat16(device):
@@ -117,22 +110,18 @@ def has_bfloat16(device: "torch.device") -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _agrees(
-    what: str, one: Images, other: Images, device: "torch.device", side: int, least: float = COSINE_MIN
-) -> bool:
+def _agrees(what: str, one: Images, other: Images, device: "torch.device", side: int) -> bool:
     cosine = least_cosine(one, other, device, side)
-    if cosine < least:
+    if cosine < COSINE_MIN:
         _log.warning("a quicker execution is not taken: it says something else", what=what, cosine=round(cosine, 5))
-    return cosine >= least
+    return cosine >= COSINE_MIN
 
 
 def least_cosine(one: Images, other: Images, device: "torch.device", side: int) -> float:
     """Of a few drawn pictures, from coarse to fine, the least cosine between what two executions say of them."""
     import torch
 
-    noise = torch.Generator().manual_seed(0)
-    coarse = [torch.randn(1, 3, 2**grain, 2**grain, generator=noise) for grain in _GRAINS]
-    pictures = torch.cat([torch.nn.functional.interpolate(each, size=(side, side)) for each in coarse]).to(device)
+    pictures = patches(side).to(device)
     with torch.inference_mode():
         said, other_said = one(pictures).float(), other(pictures).float()
         return float(torch.nn.functional.cosine_similarity(said, other_said).min())

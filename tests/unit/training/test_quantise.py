@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import open_clip
 import pytest
 from numpy.typing import NDArray
@@ -60,6 +61,24 @@ def test_a_trunk_of_other_weights_is_not_served(folder: Path, tmp_path: Path) ->
     weights["visual.head.proj.weight"] += 0.01
     save_file(weights, other / "open_clip_model.safetensors")
     assert loaded(other).precision == "float32 in ONNX Runtime"
+
+
+def test_no_weight_is_of_the_kind_that_some_processors_overflow_with() -> None:
+    graph = onnx.load(bundled.FOLDER / QUANTISED)
+    kinds = {tensor.data_type for tensor in graph.graph.initializer}
+    assert onnx.TensorProto.UINT8 in kinds
+    assert onnx.TensorProto.INT8 not in kinds
+
+
+def test_a_trunk_that_answers_otherwise_than_when_it_was_written_is_not_served(folder: Path, tmp_path: Path) -> None:
+    changed = copied(folder, tmp_path / "changed")
+    graph = onnx.load(changed / QUANTISED)
+    eights = (each for each in graph.graph.initializer if each.data_type == onnx.TensorProto.UINT8)
+    convolution = max(eights, key=lambda each: len(each.raw_data))
+    weights = onnx.numpy_helper.to_array(convolution)
+    convolution.CopyFrom(onnx.numpy_helper.from_array(np.minimum(weights, 150), convolution.name))
+    onnx.save(graph, changed / QUANTISED)
+    assert loaded(changed).precision == "float32 in ONNX Runtime"
 
 
 def test_a_damaged_trunk_is_not_served(folder: Path, tmp_path: Path) -> None:
