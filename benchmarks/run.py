@@ -11,7 +11,7 @@ import time
 VECTORS = ("drawn_vectors", "clustered_vectors")
 ALL = (
     "node_search", "probes", "blocks", "streaming_updates", "memory", "compaction", "restart", "runbook", "filters",
-    "ablation", "growth", "freshness", "own_vectors", "hot_lane", "overtaking",
+    "ablation", "growth", "freshness", "own_vectors", "overload", "hot_lane", "overtaking",
     "encoder", "ingest", "ingest_kafka", "live_freshness",
 )  # fmt: skip
 

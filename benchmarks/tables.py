@@ -323,6 +323,20 @@ def hot_searches(figures: dict[str, Any]) -> str:
     return f"{grid(head, rows)}\nOverlap@10 of the answers to two vectors, by their cosine: {near}.\n"
 
 
+def overload(figures: dict[str, Any]) -> str:
+    rows = [
+        (title, part["per_second"], part["p50_ms"], part["p99_ms"], part["max_ms"], _steps(part))
+        for title, part in (("nothing left out", figures["nothing_left_out"]), ("steps", figures["steps"]))
+    ]
+    head = ("", "searches/s", "p50, ms", "p99, ms", "longest, ms", "left out in")
+    one = f"{figures['callers']} callers; a search alone takes {figures['one_search_ms']:g} ms."
+    return f"{one}\n\n{grid(head, rows)}"
+
+
+def _steps(part: dict[str, Any]) -> str:
+    return ", ".join(f"{step} {times / part['samples']:.0%}" for step, times in part["steps"].items())
+
+
 def http_search(figures: dict[str, Any]) -> str:
     titles = {"quiet": "quiet", "streaming": "200 events/s streaming in", "batch": "32 queries to a request"}
     rows = [
@@ -364,7 +378,7 @@ RENDERED: dict[str, Callable[[dict[str, Any]], str]] = {
     for each in (
         clustered_vectors, node_search, probes, blocks, streaming_updates, memory, compaction, restart, runbook,
         filters, ablation, growth, freshness, own_vectors, encoder, ingest, ingest_kafka, live_freshness,
-        hot_searches, http_search,
+        hot_searches, http_search, overload,
     )
 }  # fmt: skip
 

@@ -110,7 +110,7 @@ class EmbeddedBroker:
         with open_log(self.log_path) as log:
             # A session of its own: Ctrl-C in the terminal must reach the workers before their broker goes.
             self._process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
         try:
             self.wait_until_ready(lambda: self.pid is not None)

@@ -125,7 +125,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops in order
+                process_group=0,  # Ctrl-C in the terminal is for the supervisor, which stops in order
             )
         self._changed()
         watch = asyncio.create_task(self._watch_ready(child))

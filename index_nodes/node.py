@@ -1,6 +1,7 @@
 """The index node: one process that follows the log of one replica of one shard and answers searches over it."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -37,12 +38,27 @@ def run(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) 
         SettingsError: the port is taken, or Kafka refuses us.
     """
     switch_often()
+    on_ready = settled(on_ready)
     uvloop.run(_until_signalled(settings, metrics, on_ready))
 
 
 def switch_often() -> None:
     """Let no thread's Python code keep the others waiting for long; for the whole process."""
     sys.setswitchinterval(_SWITCH_S)
+
+
+def settled(then: Callable[[], None]) -> Callable[[], None]:
+    """Before ``then``, take what was loaded out of the garbage collector's sight.
+
+    It stays for as long as the process, and to look at all of it again now and then would hold up searches.
+    """
+
+    def settle() -> None:
+        gc.collect()
+        gc.freeze()
+        then()
+
+    return settle
 
 
 async def _until_signalled(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:

@@ -1,6 +1,6 @@
 """Answers from one captured view: the k best products over main, graphs and tail, by the same full vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -195,16 +195,24 @@ def _ranked(
     vectors, sources = _at(found, places)
     # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
     scores = (vectors.astype(np.float64) @ query.astype(np.float64)).round(SCORE_DECIMALS)
-    ranked = sorted(zip((-scores).tolist(), map(view.keys.raw, slots), slots, range(len(slots)), strict=True))
     best: dict[Any, ShardHit] = {}
-    for score, _, slot, nth in ranked:
+    for nth in _in_order(scores.tolist(), slots, view.keys.raw):
         unit = units[places[nth]]
         if unit not in best:
             vector = vectors[nth].astype("<f2").tobytes() if with_vectors else b""
-            best[unit] = replace(view.hit(slot), similarity=-score, source=sources[nth], vector=vector)
+            hit = view.hit(slots[nth])
+            best[unit] = replace(hit, similarity=float(scores[nth]), source=sources[nth], vector=vector)
             if len(best) == k:
                 break
     return tuple(best.values())
+
+
+def _in_order(scores: list[float], slots: list[int], key_of: Callable[[int], bytes]) -> list[int]:
+    """Places by score, the greatest first; equal scores by key. Keys are looked up only where scores are equal."""
+    order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+    if len(set(scores)) < len(scores):
+        order.sort(key=lambda place: (-scores[place], key_of(slots[place])))
+    return order
 
 
 def _leading(found: Scores, units: list[Any], k: int, *, is_ordered: bool) -> list[int]:

@@ -43,6 +43,7 @@ class Step(IntEnum):
         return _SAID[self]
 
 
+_STEPS = tuple(each for each in Step if each is not Step.NONE)
 _SAID = {
     Step.NONE: "nothing",
     Step.RERANK: "results are in the order of similarity, without the learned model and with fewer candidates",
@@ -53,8 +54,6 @@ _SAID = {
 _SKIPPED = {Step.RERANK: frozenset({"learned"}), Step.DIVERSITY: frozenset({"learned", "geometry", "diversity"})}
 _POOL_MIN = 50
 """Candidates that diversity still has to choose from once re-ranking is left out."""
-_PRESSURE = (0.25, 0.4, 0.55, 0.75)
-"""Shares of the target: as soon as a search is expected to take as much, one step more is left out."""
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -93,11 +92,6 @@ def step_by_time(left_ms: float, budgets: Budgets) -> Step:
     return Step.PROBES if left_ms >= budgets.format + budgets.retrieve * EFFORT_HURRIED else Step.PARTIAL
 
 
-def step_by_pressure(expected_ms: float, target_ms: float) -> Step:
-    """How much has to go so that searches stay below the target; re-ranking goes long before it is reached."""
-    return Step(sum(expected_ms >= share * target_ms for share in _PRESSURE))
-
-
 def cut(
     plan: Plan,
     step: Step,
@@ -120,7 +114,7 @@ def cut(
     if not may_be_partial:
         step = min(step, Step.PROBES)
     leaner, steps = plan, []
-    for reached in [each for each in Step if Step.NONE < each <= step]:
+    for reached in _STEPS[: step.value]:
         before = leaner
         leaner = _leaner(leaner, reached, k)
         changes = leaner != before or reached in (Step.PROBES, Step.PARTIAL)

@@ -15,6 +15,7 @@ from query_api.encoder.client import NoEncoder, QueryEncoder, RemoteEncoder
 from query_api.feedback_out import FeedbackOut, FeedbackThread
 from query_api.freshness import SessionTokens
 from query_api.no_match import Thresholds, load_thresholds
+from query_api.pressure import Pressure
 from query_api.quality import QualityReader
 from query_api.query_vector import QueryVectors
 from query_api.ranking.extras import Extras
@@ -114,7 +115,7 @@ class Parts:
             metrics=self.metrics,
             clock=self.clock,
             attribute_types=lambda tenant: self.tenants.declaration(tenant).attributes,
-            target_ms=self.settings.target_ms,
+            pressure=Pressure(self.settings.target_ms),
             blocked=self.blocked,
         )
 

@@ -1,34 +1,101 @@
-"""How long a search that begins now will take, by how busy this process is. Pure: the caller says what time it is."""
+"""What a search that begins now has to leave out, by how busy this process is. Pure: the caller says the time."""
 
-from dataclasses import dataclass
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from query_api.deadlines import Step
 
 _WEIGHT = 0.05
 """Of the newest search in the mean: about the last twenty count."""
+_SHARE = 0.5
+"""Of the target that those in hand may take on average, so that the slow among them stay below it."""
+_UNTRIED = 0.5
+"""What a step is taken to cost that was not tried lately, as a share of the one before it."""
+_LATELY_S = 10.0
+"""What a step cost is forgotten after so long without it: what was learnt in a bad moment is learnt again."""
+
+
+class Turn(NamedTuple):
+    """A search in hand; ``in_hand`` when it began, itself included, and ``is_alike``: all of them with its step."""
+
+    step: Step
+    began_s: float
+    in_hand: int
+    is_alike: bool
+
+
+class Cost(NamedTuple):
+    """Milliseconds of the process that a search takes, and when that was last seen."""
+
+    ms: float
+    seen_s: float
 
 
 @dataclass(slots=True)
 class Pressure:
-    """Searches in hand, and how much of the process one of them takes.
+    """Searches in hand, and how much of the process one of them takes at each step.
 
-    One that ends while others wait was served since the one before it ended; one that found nobody, since it began.
+    They share the process evenly, so one among its like takes its time divided by their number. One among others says
+    nothing of its own step: it looks cheap among cheap ones.
     """
 
-    in_hand: int = 0
-    service_ms: float = 0.0
-    _last_end_s: float = 0.0
-
-    def begin(self) -> None:
-        """A search begins."""
-        self.in_hand += 1
-
-    def end(self, began_s: float, now_s: float) -> None:
-        """A search that began then has ended, however it ended."""
-        self.in_hand -= 1
-        served_ms = (now_s - max(began_s, self._last_end_s)) * 1000
-        self.service_ms += (served_ms - self.service_ms) * (_WEIGHT if self.service_ms else 1.0)
-        self._last_end_s = now_s
+    target_ms: float
+    costs: dict[Step, Cost] = field(default_factory=dict)
+    _in_hand: Counter[Step] = field(default_factory=Counter)
+    _most: int = 0
+    _most_at_s: float = 0.0
 
     @property
-    def expected_ms(self) -> float:
-        """Until those in hand are done; a search alone is no pressure, however long it takes."""
-        return self.in_hand * self.service_ms if self.in_hand > 1 else 0.0
+    def in_hand(self) -> int:
+        """Searches that have begun and not ended."""
+        return self._in_hand.total()
+
+    def begin(self, now_s: float) -> Turn:
+        """A search begins; its step says what it has to leave out."""
+        self._note(self.in_hand + 1, now_s)
+        self._forget(now_s)
+        step = self.step
+        self._in_hand[step] += 1
+        return Turn(step, now_s, self.in_hand, self._is_alike(step))
+
+    def end(self, turn: Turn, now_s: float) -> None:
+        """A search has ended, however it ended."""
+        if turn.is_alike and self._is_alike(turn.step):
+            taken_ms = (now_s - turn.began_s) * 2000 / (turn.in_hand + self.in_hand)
+            known = self.costs.get(turn.step)
+            mean_ms = taken_ms if known is None else known.ms + (taken_ms - known.ms) * _WEIGHT
+            self.costs[turn.step] = Cost(mean_ms, now_s)
+        self._in_hand[turn.step] -= 1
+
+    @property
+    def step(self) -> Step:
+        """The least with which as many as there lately were are done in time; one alone is no pressure."""
+        for step, cost_ms in zip(Step, self._costs(), strict=True):
+            if self._most < 2 or self._most * cost_ms <= _SHARE * self.target_ms:
+                return step
+        return Step.PARTIAL
+
+    def _costs(self) -> list[float]:
+        """What each step costs; one that is not known half of the one before it, or twice the one after it."""
+        known = {step: cost.ms for step, cost in self.costs.items()}
+        costs = [known.get(Step.NONE, math.inf if known else 0.0)]
+        for step in list(Step)[1:]:
+            costs.append(min(costs[-1], known.get(step, costs[-1] * _UNTRIED)))
+        for step in reversed(list(Step)[:-1]):
+            if step not in known:
+                costs[step] = min(costs[step], costs[step + 1] / _UNTRIED)
+        return costs
+
+    def _forget(self, now_s: float) -> None:
+        for step in [step for step, cost in self.costs.items() if now_s - cost.seen_s > _LATELY_S]:
+            del self.costs[step]
+
+    def _note(self, in_hand: int, now_s: float) -> None:
+        """The most of some time: searches end in waves, and the first of the next one must not take it for calm."""
+        if in_hand >= self._most or (now_s - self._most_at_s) * 1000 > self.target_ms:
+            self._most, self._most_at_s = in_hand, now_s
+
+    def _is_alike(self, step: Step) -> bool:
+        return self._in_hand[step] == self.in_hand

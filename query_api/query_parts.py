@@ -81,8 +81,11 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def kind(self) -> str:
         """``image``, ``text``, ``product`` or ``vector``."""
-        given = {"image": self.image, "text": self.text, "product": self.product_id, "vector": self.vector}
-        return next(name for name, value in given.items() if value is not None)
+        if self.vector is not None:
+            return "vector"
+        if self.image is not None:
+            return "image"
+        return "text" if self.text is not None else "product"
 
 
 class Given(NamedTuple):
@@ -105,7 +108,7 @@ def weighted(given: Given) -> tuple[Part, ...]:
     text_share = 0.0 if given.text is None else given.text_weight if given.seen else 1.0
     seen_share = (1 - text_share) / max(1, len(given.seen))
     parts = [
-        *(replace(part, weight=seen_share) for part in given.seen),
+        *(part if part.weight == seen_share else replace(part, weight=seen_share) for part in given.seen),
         *([] if given.text is None else [Part(text=given.text, weight=text_share)]),
         *([] if given.minus is None else [Part(text=given.minus, weight=-given.minus_weight)]),
         *given.parts,

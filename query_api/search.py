@@ -101,9 +101,8 @@ class Searcher:
     metrics: Metrics
     clock: Clock
     attribute_types: Callable[[str], Mapping[str, str]] = _undeclared
-    pressure: Pressure = field(default_factory=Pressure)
+    pressure: Pressure = field(default_factory=lambda: Pressure(TARGET_MS))
     budgets: Budgets = Budgets()  # noqa: RUF009  # frozen
-    target_ms: int = TARGET_MS
     last_fresh: _Fresh = field(default_factory=_Fresh)
     blocked: BlockList | None = None
     """Products whose first picture is on it are not found."""
@@ -118,13 +117,13 @@ class Searcher:
                 Others as :meth:`QueryVectors.resolve`.
         """
         began = self.clock.monotonic()
-        self.pressure.begin()
+        turn = self.pressure.begin(began)
         try:
-            return await self._searched(caller, query, began)
+            return await self._searched(caller, query, began, turn.step)
         finally:
-            self.pressure.end(began, self.clock.monotonic())
+            self.pressure.end(turn, self.clock.monotonic())
 
-    async def _searched(self, caller: Caller, query: Query, started: float) -> answers.SearchAnswer:
+    async def _searched(self, caller: Caller, query: Query, started: float, step: Step) -> answers.SearchAnswer:
         if query.filter is not None:
             fields.check_declared(query.filter, self.attribute_types(caller.tenant))
         needed, wait_ms = await self._freshness(caller, query)
@@ -137,9 +136,8 @@ class Searcher:
 
         if left_ms() <= 0:
             raise DeadlineExceeded(f"the query's vector alone took longer than timeout_ms={query.timeout_ms}")
-        ranked = await self.ranked(
-            caller, query, found, needed=needed, wait_ms=wait_ms, left_ms=left_ms, step=self.step(left_ms())
-        )
+        step = max(step, deadlines.step_by_time(left_ms(), self.budgets))
+        ranked = await self.ranked(caller, query, found, needed=needed, wait_ms=wait_ms, left_ms=left_ms, step=step)
         is_met = _is_met(query, needed, ranked.retrieved.shards)
         nearest = ranked.outcome.pool[: query.k]
         shown = [] if self.is_no_match(query, found, ranked) else nearest
@@ -230,9 +228,8 @@ class Searcher:
         return self._allowed(caller.tenant, pinned)
 
     def step(self, left_ms: float) -> Step:
-        """How much a search has to leave out, by the time it has and by how busy this process is."""
-        by_pressure = deadlines.step_by_pressure(self.pressure.expected_ms, self.target_ms)
-        return max(deadlines.step_by_time(left_ms, self.budgets), by_pressure)
+        """How much a further search of one in hand has to leave out, by its time and by how busy this process is."""
+        return max(deadlines.step_by_time(left_ms, self.budgets), self.pressure.step)
 
     def is_no_match(self, query: Query, found: QueryVector, ranked: RankedSearch) -> bool:
         """Whether nothing that was found is like what was asked for."""

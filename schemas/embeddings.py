@@ -13,6 +13,8 @@ Vector = npt.NDArray[np.float32]
 
 NORM_TOLERANCE = 1e-3
 DIM_MAX = 4096
+_SQUARE_MIN, _SQUARE_MAX = 1e-20, 1e300
+"""Between them a sum of squares has neither overflowed nor lost digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,10 @@ def normalise(values: npt.ArrayLike, space: Space, *, space_name: str = "") -> V
         raise InvalidVector("a vector is a list of numbers") from None
     if vector.shape != (space.dim,):
         raise InvalidVector(f"the vector has shape {vector.shape}, space {space.name!r} has ({space.dim},)")
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(vector @ vector)
+    if _SQUARE_MIN < square < _SQUARE_MAX:  # nearly all: what follows costs as much as all before
+        return (vector / math.sqrt(square)).astype(np.float32)
     largest = float(np.abs(vector).max())
     if not math.isfinite(largest):  # a NaN is the greatest, too
         raise InvalidVector("the vector has a value that is not finite")

@@ -6,12 +6,13 @@ What of Faust 0.15 is replaced, and why:
 - seeking: it leaves the position alone where nothing (or 0) was committed, so every partition is sought explicitly;
 - isolation: it hard-codes ``read_uncommitted``, so records of aborted transactions would be delivered;
 - reading ahead: it bounds the records it holds, not their bytes, and at the bound it sleeps for a whole second;
-- its long poll of 1.5 s would delay records of partitions that were drained while the poll was under way;
+- its long poll of 1.5 s would delay records of partitions that were left out of it;
+- taking many records at once: it looks for them every few milliseconds, whether there are any or not;
 - delivery: it makes four tasks for each record, so as to stop waiting for room in a queue when a rebalance begins.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,11 @@ from schemas.metrics import Metrics
 from streams.ledger import AckLedger, Place, Ticket
 from topics.settings import KafkaSettings
 
-FETCH_WAIT_MS = 20
+FETCH_WAIT_MS = 500
+"""How long the broker may keep a poll that finds nothing: what arrives meanwhile is answered at once."""
+BRIEF_WAIT_MS = 20
+"""The same of a poll that leaves partitions out, since what arrives on those has to wait for the next one."""
 FETCH_BYTES_MAX = 4 * 1024 * 1024
-TAKE_MAX = 256
-TAKE_WITHIN_S = 0.005
 BUFFER_BYTES_MAX = 64 * 1024 * 1024
 """Faust counts what it has read ahead in records, and one of ours may have 12 MiB."""
 _FULL_PAUSE_S = 0.02
@@ -69,8 +71,6 @@ class WorkerApp(faust.App):
     metrics: Metrics
     receiving: asyncio.Event
     """Set once the first assignment is complete and records are delivered."""
-    fetch_wait_ms: int
-    """How long the broker may keep a poll that finds nothing."""
     read_ahead: list[Any]
     """Faust's queues of what it has read and not delivered yet."""
 
@@ -97,7 +97,6 @@ def worker_app(
     slot: int = 0,
     ledger: AckLedger | None = None,
     buffer_max: int = 2_048,
-    fetch_wait_ms: int = FETCH_WAIT_MS,
     **over: Any,
 ) -> WorkerApp:
     """The Faust app of one worker process, in the consumer group ``kafka.group(role)``.
@@ -110,7 +109,6 @@ def worker_app(
         slot: which process of its role this is. With the slot as static member a killed worker is back at once.
         ledger: where deliveries are kept, if somebody else must know it first.
         buffer_max: records Faust may hold in memory beyond those the handlers have taken.
-        fetch_wait_ms: how long the broker may keep an idle poll; so long a record can wait, and each costs a little.
         over: further Faust settings.
     """
     (data / "faust").mkdir(parents=True, exist_ok=True)
@@ -120,7 +118,6 @@ def worker_app(
     app.on_begin = []
     app.metrics = metrics
     app.receiving = asyncio.Event()
-    app.fetch_wait_ms = fetch_wait_ms
     app.read_ahead = []
     for name, handler in handlers.items():
         topic = app.topic(kafka.topic(name), key_serializer="raw", value_serializer="raw")
@@ -172,24 +169,23 @@ def _settings(role: str, kafka: KafkaSettings, data: Path, slot: int, buffer_max
 def _agent(app: WorkerApp, handler: Handler) -> Callable[[Any], Awaitable[None]]:
     async def deliver(stream: Any) -> None:
         app.read_ahead.append(stream.channel.queue)
-        async for events in stream.noack_take(TAKE_MAX, within=TAKE_WITHIN_S):
-            for received in _received(app, events):
+        stream.enable_acks = False
+        async for event in stream.events():
+            if (received := _received(app, event.message)) is not None:
                 await handler(received)
 
     return deliver
 
 
-def _received(app: WorkerApp, events: Sequence[Any]) -> Iterator[Received]:
-    for event in events:
-        message = event.message
-        if message.generation_id != app.consumer_generation_id:
-            continue  # fetched before a rebalance: whoever has the partition now gets it again
-        ticket = app.ledger.deliver(Place(message.topic, message.partition), message.offset)
-        if ticket is None:
-            continue
-        appended_at = round((message.timestamp or 0.0) * 1000)
-        source = Source(app.logical[message.topic], message.partition, message.offset, appended_at)
-        yield Received(ticket, source, message.key, message.value)
+def _received(app: WorkerApp, message: Any) -> Received | None:
+    if message.generation_id != app.consumer_generation_id:
+        return None  # fetched before a rebalance: whoever has the partition now gets it again
+    ticket = app.ledger.deliver(Place(message.topic, message.partition), message.offset)
+    if ticket is None:
+        return None
+    appended_at = round((message.timestamp or 0.0) * 1000)
+    source = Source(app.logical[message.topic], message.partition, message.offset, appended_at)
+    return Received(ticket, source, message.key, message.value)
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -197,8 +193,30 @@ class _Thread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Both are read when the consumer starts, and Faust has no setting for either.
         consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = self.app.fetch_wait_ms  # type: ignore[attr-defined]
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        assert self._consumer is not None
+        hurry_partial_polls(self._consumer._fetcher)
+
+
+def hurry_partial_polls(fetcher: Any) -> None:
+    """Of this aiokafka Fetcher, let polls that leave partitions out wait for BRIEF_WAIT_MS only.
+
+    Left out are partitions whose records were read and not taken yet, that are paused, or whose offset is being reset.
+    """
+    plan = fetcher._get_actions_per_node
+
+    def planned(assignment: Any) -> Any:
+        requests, resetting, backoff_s, is_stale, resuming = plan(assignment)
+        if fetcher._records or resetting or resuming:
+            for _, request in requests:
+                request._max_wait_ms = BRIEF_WAIT_MS
+        return requests, resetting, backoff_s, is_stale, resuming
+
+    fetcher._get_actions_per_node = planned
 
 
 class _Consumer(driver.Consumer):

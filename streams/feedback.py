@@ -6,6 +6,7 @@ process does all of it: a window needs every search of its tenant.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -31,8 +32,8 @@ from topics.registry import open_registry
 from topics.store import open_store
 
 ROLE = "feedback"
-FETCH_WAIT_MS = 250
-"""Nobody waits for a click to be counted, and each poll of an idle topic costs broker and worker a little."""
+_NICENESS = 10
+"""Nobody waits for a click to be counted, and somebody for every search on the same cores."""
 _RETRY_S = 1.0
 _log = structlog.get_logger()
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -61,9 +62,7 @@ class FeedbackWorker:
         self._due: list[Ticket] = []
         self._publishing = asyncio.Lock()
         handlers = {SEARCHES: self._take_search, CLICKS: self._take_click}
-        self.app: WorkerApp = worker_app(
-            ROLE, settings.kafka, handlers, metrics=metrics, data=settings.data, fetch_wait_ms=FETCH_WAIT_MS
-        )
+        self.app: WorkerApp = worker_app(ROLE, settings.kafka, handlers, metrics=metrics, data=settings.data)
         self.app.timer(settings.quality.publish_every_s, name="publish-quality")(self.publish)
 
     def close(self) -> None:
@@ -169,6 +168,7 @@ def run(settings: StreamsSettings, metrics: Metrics, on_ready: Callable[[], None
     Raises:
         SettingsError: a topic does not exist. BrokerUnavailable: the broker was lost for long; start again.
     """
+    os.nice(_NICENESS)
     check_topics(settings.kafka, [SEARCHES, CLICKS, SEARCH_QUALITY, TRAINING_PAIRS, DEAD_LETTERS])
 
     async def live() -> None:

@@ -59,7 +59,6 @@ class LedgerConsumer:
             session_timeout_ms=10_000,
             group_instance_id=f"{group}-{slot}",
             partition_assignment_strategy="roundrobin",
-            fetch_wait_max_ms=20,
             max_poll_interval_ms=_HELD_BACK_MS_MAX,
         )
         self._committed: dict[int, int] = {}

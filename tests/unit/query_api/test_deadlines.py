@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from query_api.deadlines import Budgets, Step, cut, step_by_pressure, step_by_time
-from query_api.pressure import Pressure
+from query_api.deadlines import Budgets, Step, cut, step_by_time
+from query_api.pressure import Cost, Pressure
 from query_api.ranking.ranker import Plan
 from query_api.ranking.rules import RuleSet
 from schemas.shard import ShardSearch
@@ -36,14 +36,6 @@ def test_the_budgets_of_a_picture_are_200_ms() -> None:
 )
 def test_steps_by_time(left_ms: float, step: Step) -> None:
     assert step_by_time(left_ms, Budgets()) is step
-
-
-@pytest.mark.parametrize(
-    ("expected_ms", "step"),
-    [(0, Step.NONE), (49, Step.NONE), (50, Step.RERANK), (80, Step.DIVERSITY), (111, Step.PROBES), (900, Step.PARTIAL)],
-)
-def test_steps_by_pressure(expected_ms: float, step: Step) -> None:
-    assert step_by_pressure(expected_ms, 200) is step
 
 
 def test_each_step_includes_those_before_it() -> None:
@@ -78,33 +70,62 @@ def test_law_is_never_dropped() -> None:
     assert (leanest.pins, leanest.collapse, leanest.filter) == (lawful.pins, True, lawful.filter)
 
 
+def pressed(**costs_ms: float) -> Pressure:
+    """What was seen at second 0, in a process that should answer within 200 ms."""
+    return Pressure(200, {Step[name.upper()]: Cost(ms, 0.0) for name, ms in costs_ms.items()})
+
+
 class TestPressure:
     def test_one_at_a_time_is_none_however_long_it_takes(self) -> None:
-        pressure = Pressure()
+        pressure = Pressure(200)
         for began in range(5):
-            pressure.begin()
-            assert pressure.expected_ms == 0
-            pressure.end(began * 10.0, began * 10.0 + 3)
-        assert pressure.service_ms == pytest.approx(3_000)
+            turn = pressure.begin(began * 10.0)
+            assert turn.step is Step.NONE
+            pressure.end(turn, began * 10.0 + 3)
+        assert pressure.costs[Step.NONE].ms == pytest.approx(3_000)
 
-    def test_those_that_wait_for_each_other_add_up(self) -> None:
-        pressure = Pressure()
-        for _ in range(4):
-            pressure.begin()
-        for number in range(1, 4):
-            pressure.end(0.0, 0.01 * number)
-        assert pressure.service_ms == pytest.approx(10), "they waited: each took 10 ms of the process"
-        for _ in range(19):
-            pressure.begin()
-        assert pressure.expected_ms == pytest.approx(200)
+    def test_those_in_hand_share_the_process(self) -> None:
+        pressure = Pressure(200)
+        turns = [pressure.begin(0.0) for _ in range(4)]
+        assert {turn.step for turn in turns} == {Step.NONE}, "nothing is known yet"
+        for number, turn in enumerate(reversed(turns)):
+            pressure.end(turn, 0.01 * (4 - number))
+        steps = [pressure.begin(1.0).step for _ in range(100)]
+        assert steps == sorted(steps)
+        assert [steps.count(step) for step in Step] == [10, 10, 20, 40, 20], "each is taken to cost half of the last"
 
-    def test_a_pause_is_not_counted(self) -> None:
-        pressure = Pressure()
-        pressure.begin()
-        pressure.end(0.0, 0.01)
-        pressure.begin()
-        pressure.end(99.0, 99.01)
-        assert pressure.service_ms == pytest.approx(10)
+    def test_what_a_step_costs_decides(self) -> None:
+        pressure = pressed(none=25.0, rerank=24.0, diversity=2.0)
+        assert [pressure.begin(0.0).step for _ in range(20)] == [Step.NONE] * 4 + [Step.DIVERSITY] * 16
+
+    def test_a_step_that_was_passed_over_is_tried_once_the_next_proves_cheap(self) -> None:
+        pressure = pressed(none=16.0, probes=0.5)
+        steps = [pressure.begin(0.0).step for _ in range(200)]
+        assert [steps.count(step) for step in Step] == [6, 44, 50, 100, 0], "0.5 ms, so 1 ms before it, and 2 ms before"
+
+    def test_what_was_learnt_in_a_bad_moment_is_learnt_again(self) -> None:
+        pressure = pressed(none=10.0, rerank=9.0, diversity=2.0)
+        assert [pressure.begin(5.0).step for _ in range(20)][-1] is Step.DIVERSITY
+        pressure.costs[Step.DIVERSITY] = Cost(2.0, 10.0)
+        assert pressure.begin(11.0).step is Step.RERANK, "taken to cost 4 ms, and not 9"
+
+    def test_nothing_is_learnt_from_searches_among_others_than_their_like(self) -> None:
+        pressure = pressed(none=60.0, rerank=1.0)
+        first, second = pressure.begin(0.0), pressure.begin(0.0)
+        assert (first.step, second.step) == (Step.NONE, Step.RERANK)
+        pressure.end(first, 9.0)
+        pressure.end(second, 9.0)
+        assert {step: cost.ms for step, cost in pressure.costs.items()} == {Step.NONE: 60.0, Step.RERANK: 1.0}
+
+    def test_with_fewer_in_hand_nothing_is_left_out_again(self) -> None:
+        pressure = pressed(none=25.0, rerank=5.0)
+        turns = [pressure.begin(0.0) for _ in range(6)]
+        assert turns[-1].step is Step.RERANK
+        for turn in turns[1:]:
+            pressure.end(turn, 0.1)
+        assert pressure.in_hand == 1
+        assert pressure.begin(0.2).step is Step.RERANK, "this may be the first of another wave"
+        assert pressure.begin(0.5).step is Step.NONE
 
 
 async def test_a_short_time_is_said_and_counted(api: Api) -> None:
@@ -126,7 +147,9 @@ async def test_a_busy_process_retrieves_less(tmp_path: Path) -> None:
         body = {"vector": vector_of("a").tolist(), "diversity": 0.5}
         assert (await search(api, **body))["warnings"] == []
         full = api.shard.asked[-1]
-        pressure.in_hand, pressure.service_ms = 9, 10.0
+        pressure.costs = pressed(none=40.0).costs
+        for _ in range(9):
+            pressure.begin(0.0)
         answer = await search(api, **body)
         hurried = api.shard.asked[-1]
         assert [warning.split(":")[1].strip() for warning in answer["warnings"] if "degraded" in warning] == [

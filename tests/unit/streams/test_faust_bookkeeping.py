@@ -3,19 +3,32 @@
 These pin the behaviour of Faust. When one fails, upstream has changed: read HOLES 3 again, then adapt.
 """
 
+import inspect
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.protocol.fetch import FetchRequest
 from faust.transport.consumer import Consumer
 from faust.types import TP
 from intervaltree import IntervalTree
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
 from schemas.metrics import NullMetrics
-from streams.app import BUFFER_BYTES_MAX, HELD_BACK_S_MAX, WorkerApp, _Consumer, _Thread, worker_app
+from streams.app import (
+    BRIEF_WAIT_MS,
+    BUFFER_BYTES_MAX,
+    FETCH_WAIT_MS,
+    HELD_BACK_S_MAX,
+    WorkerApp,
+    _Consumer,
+    _Thread,
+    hurry_partial_polls,
+    worker_app,
+)
 from streams.ledger import AckLedger, Place
 from topics.settings import KafkaSettings
 
@@ -134,7 +147,34 @@ def test_our_consumer_thread_reads_committed_records_only(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         "faust.transport.drivers.aiokafka.AIOKafkaConsumerThread._create_worker_consumer", lambda *_: made
     )
-    thread = _Thread.__new__(_Thread)
-    thread.app = SimpleNamespace(fetch_wait_ms=20)
-    consumer = thread._create_worker_consumer(None)
-    assert (consumer._isolation_level, consumer._fetch_max_wait_ms) == ("read_committed", 20)
+    consumer = _Thread.__new__(_Thread)._create_worker_consumer(None)
+    assert (consumer._isolation_level, consumer._fetch_max_wait_ms) == ("read_committed", FETCH_WAIT_MS)
+
+
+@pytest.mark.parametrize(("records", "resetting", "resuming", "waits_ms"), [
+    ({}, {}, [], FETCH_WAIT_MS),
+    ({"tp": "not taken yet"}, {}, [], BRIEF_WAIT_MS),
+    ({}, {1: ["tp"]}, [], BRIEF_WAIT_MS),
+    ({}, {}, ["paused"], BRIEF_WAIT_MS),
+])  # fmt: skip
+def test_only_a_poll_of_every_partition_may_take_long(
+    records: object, resetting: object, resuming: object, waits_ms: int
+) -> None:
+    request = FetchRequest(FETCH_WAIT_MS, 1, 1, 1, [("topic", [(0, 0, 1)])])
+    fetcher = SimpleNamespace(
+        _records=records, _get_actions_per_node=lambda _: ([(1, request)], resetting, 0.1, False, resuming)
+    )
+    hurry_partial_polls(fetcher)
+    assert fetcher._get_actions_per_node("assignment") == ([(1, request)], resetting, 0.1, False, resuming)
+    assert request._max_wait_ms == waits_ms
+
+
+def test_polls_are_planned_by_what_aiokafka_still_has() -> None:
+    """`hurry_partial_polls` replaces a method of aiokafka's own, and reads what that and its requests are made of."""
+    source = inspect.getsource(Fetcher)
+    assert "def _get_actions_per_node(self, assignment)" in source
+    returned = inspect.getsource(Fetcher._get_actions_per_node).rpartition("return")[2]
+    assert [name.strip() for name in returned.strip(" ()\n").split(",") if name.strip()] == [
+        "fetch_requests", "awaiting_reset", "backoff", "invalid_metadata", "resume_futures",
+    ]  # fmt: skip
+    assert "_max_wait_ms" in inspect.getsource(FetchRequest.build)
