@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from processors.encoders.onnx_images import KNOWN_ANSWERS, QUANTISED, WEIGHTS_ID, OnnxImages, exported, patches
+from processors.encoders.onnx_images import KNOWN_ANSWERS, QUANTISED, WEIGHTS_ID, OnnxImages, exported, patches, shifted
 from processors.encoders.open_clip_encoder import encoder_id, picture_form
 from processors.encoders.precision import INT8_COSINE_MIN, fold_norms
 from processors.pictures.decode import decode
@@ -53,7 +53,7 @@ def write_quantised(folder: Path, pictures: NDArray[np.uint8]) -> float:
     judged = np.arange(len(given)) % 5 == 0
     made = quantised(exported(folded.visual.trunk, pictures.shape[1]), given[~judged])
     with torch.inference_mode():
-        trunk = OnnxImages(made, torch.get_num_threads())
+        trunk = OnnxImages(shifted(made), torch.get_num_threads())  # exact on every processor
         rounded = folded.visual.head(trunk(given[judged]))
         cosine = float(torch.nn.functional.cosine_similarity(folded.encode_image(given[judged]), rounded).min())
     if cosine < INT8_COSINE_MIN:
@@ -80,21 +80,7 @@ def quantised(graph: bytes, given: torch.Tensor) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        graph_in_bits = onnx.load(made)
-        shift_weights(graph_in_bits)
-        return bytes(graph_in_bits.SerializeToString())
-
-
-def shift_weights(graph: onnx.ModelProto) -> None:
-    """Weights of -128..127 become 0..255, with the zero shifted as well; what the graph says stays the same.
-
-    Processors without instructions for eight bits (VNNI and the like) multiply the one kind in sixteen bits, which
-    overflow, and the other kind exactly, in nearly the same time.
-    """
-    for tensor in graph.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.INT8:  # a weight, or where its zero lies
-            values = onnx.numpy_helper.to_array(tensor).astype(np.int16) + 128
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.uint8), tensor.name))
+        return made.read_bytes()
 
 
 class _Seen(CalibrationDataReader):  # type: ignore[misc]  # untyped

@@ -22,7 +22,7 @@ QUANTISED = "image_trunk_int8.onnx"
 WEIGHTS_ID = "encoder_id"
 """In that file, the weights that it was made of."""
 KNOWN_ANSWERS = "known_answers"
-"""In that file, what it says of the pictures of :func:`patches`: (n, width) float32 in base64."""
+"""In that file, what exact arithmetic makes of the pictures of :func:`patches`: (n, width) float32 in base64."""
 _SAME_COSINE_MIN = 0.9995
 _GRAINS = range(3, 7)
 
@@ -87,33 +87,48 @@ def exported(network: Any, side: int) -> bytes:
 
 
 def quantised(folder: Path | None, weights_id: str, side: int, threads: int) -> OnnxImages | None:
-    """The eight-bit trunk in a model's folder; None without one, without the package, or if it must not be served.
+    """The eight-bit trunk in a model's folder; None without one, without the packages, or if it must not be served.
 
-    Kernels differ from processor to processor, and some overflow where others do not, so known answers are asked for.
+    It is served as it is where this processor gives the known answers, else with its weights shifted, else not at all.
     """
     path = folder / QUANTISED if folder else None
     if path is None or not path.exists():
         return None
     try:
-        images = OnnxImages(path.read_bytes(), threads)
-        why_not = _why_not(images, weights_id, side)
-    except Exception as error:  # not installed, or a file that is none
-        why_not = f"{type(error).__name__}: {str(error)[:200]}"
-    if why_not:
-        _log.warning("the trunk in eight bits is not used", reason=why_not, file=str(path))
+        raw = path.read_bytes()
+        images = OnnxImages(raw, threads)
+        if images.facts.get(WEIGHTS_ID) != weights_id:
+            raise ValueError("it was made of other weights")
+        if agreement(images, side) < _SAME_COSINE_MIN:
+            images = OnnxImages(shifted(raw), threads)
+        if (cosine := agreement(images, side)) < _SAME_COSINE_MIN:
+            raise ValueError(f"this processor computes it otherwise (cosine {cosine:.4f})")
+    except Exception as error:  # of the above; not installed; or a file that is none
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        _log.warning("the trunk in eight bits is not used", reason=reason, file=str(path))
         return None
     return images
 
 
-def _why_not(images: OnnxImages, weights_id: str, side: int) -> str:
-    if images.facts.get(WEIGHTS_ID) != weights_id:
-        return "it was made of other weights"
-    cosine = agreement(images, side)
-    return "" if cosine >= _SAME_COSINE_MIN else f"this processor computes it otherwise (cosine {cosine:.4f})"
+def shifted(graph: bytes) -> bytes:
+    """The graph with weights of 0..255 instead of -128..127, and the zero shifted as well, so that it says the same.
+
+    A processor without instructions for eight bits (VNNI and the like) multiplies the one kind in sixteen bits, which
+    overflow, and the other exactly; one that has them is quicker with the first.
+    """
+    import numpy as np
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.INT8:  # a weight, or where its zero lies
+            values = onnx.numpy_helper.to_array(tensor).astype(np.int16) + 128
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.uint8), tensor.name))
+    return bytes(model.SerializeToString())
 
 
 def agreement(images: OnnxImages, side: int) -> float:
-    """The least cosine between what a trunk says here of :func:`patches` and what it said when it was written."""
+    """The least cosine between what a trunk says here of :func:`patches` and what it says in exact arithmetic."""
     import torch
 
     said = images(patches(side))
