@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from query_api.deadlines import Step
 
-_WEIGHT = 0.05
-"""Of the newest search in the mean: about the last twenty count."""
+_WEIGHT = 0.2
+"""Of the newest search in the mean: about the last five count, so that a process's slow first one is soon forgotten."""
 _SHARE = 0.5
 """Of the target that those in hand may take on average, so that the slow among them stay below it."""
 _UNTRIED = 0.5
