@@ -108,7 +108,7 @@ class EmbeddedBroker:
         assert self.pid is None, "already started"
         self.prepare()
         with open_log(self.log_path) as log:
-            # A session of its own: Ctrl-C in the terminal must reach the workers before their broker goes.
+            # A process group of its own: Ctrl-C in the terminal must reach the workers before their broker goes.
             self._process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )

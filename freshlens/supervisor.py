@@ -125,7 +125,9 @@ class Supervisor:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                process_group=0,  # Ctrl-C in the terminal is for the supervisor, which stops in order
+                # Ctrl-C in the terminal is for the supervisor, which stops in order. Not a session: where Linux groups
+                # processes by session, a niceness counts within one only.
+                process_group=0,
             )
         self._changed()
         watch = asyncio.create_task(self._watch_ready(child))

@@ -38,8 +38,7 @@ def run(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) 
         SettingsError: the port is taken, or Kafka refuses us.
     """
     switch_often()
-    on_ready = settled(on_ready)
-    uvloop.run(_until_signalled(settings, metrics, on_ready))
+    uvloop.run(_until_signalled(settings, metrics, settled(on_ready)))
 
 
 def switch_often() -> None:

@@ -194,14 +194,15 @@ def _ranked(
     slots = _joined([each.slots for each in found])[places].tolist()
     vectors, sources = _at(found, places)
     # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
-    scores = (vectors.astype(np.float64) @ query.astype(np.float64)).round(SCORE_DECIMALS)
+    exact = vectors.astype(np.float64) @ query.astype(np.float64)
+    scores: list[float] = exact.round(SCORE_DECIMALS).tolist()
     best: dict[Any, ShardHit] = {}
-    for nth in _in_order(scores.tolist(), slots, view.keys.raw):
+    for nth in _in_order(scores, slots, view.keys.raw):
         unit = units[places[nth]]
         if unit not in best:
             vector = vectors[nth].astype("<f2").tobytes() if with_vectors else b""
             hit = view.hit(slots[nth])
-            best[unit] = replace(hit, similarity=float(scores[nth]), source=sources[nth], vector=vector)
+            best[unit] = replace(hit, similarity=scores[nth], source=sources[nth], vector=vector)
             if len(best) == k:
                 break
     return tuple(best.values())
@@ -209,10 +210,10 @@ def _ranked(
 
 def _in_order(scores: list[float], slots: list[int], key_of: Callable[[int], bytes]) -> list[int]:
     """Places by score, the greatest first; equal scores by key. Keys are looked up only where scores are equal."""
-    order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
-    if len(set(scores)) < len(scores):
-        order.sort(key=lambda place: (-scores[place], key_of(slots[place])))
-    return order
+    places = range(len(scores))
+    if len(set(scores)) == len(scores):
+        return sorted(places, key=scores.__getitem__, reverse=True)
+    return sorted(places, key=lambda place: (-scores[place], key_of(slots[place])))
 
 
 def _leading(found: Scores, units: list[Any], k: int, *, is_ordered: bool) -> list[int]:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from query_api.access.identity import Caller
 from query_api.answers import results_of
+from query_api.deadlines import Step
 from query_api.query_parts import Crop
 from query_api.search_request import Query
 from schemas.answers import RegionAnswer
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
 
 async def searched(
-    searcher: "Searcher", caller: Caller, query: Query, *, left_ms: Callable[[], float]
+    searcher: "Searcher", caller: Caller, query: Query, step: Step, *, left_ms: Callable[[], float]
 ) -> list[RegionAnswer]:
     """What is found for each object in the query's picture, the most striking first; none where there is one thing.
+
+    ``step``: what the search has to leave out, by how busy the process was when it began.
 
     Raises:
         DeadlineExceeded: the time of the search is used up. Others as :meth:`Searcher.search`.
     """
     (picture,) = [part.image for part in query.parts if part.image is not None]
     boxes = await searcher.vectors.regions(picture, timeout_s=_left_s(left_ms))
-    found = await asyncio.gather(*(_of_box(searcher, caller, cropped(query, box), left_ms) for box in boxes))
+    found = await asyncio.gather(*(_of_box(searcher, caller, cropped(query, box), step, left_ms) for box in boxes))
     return list(found)
 
 
@@ -37,9 +40,11 @@ def cropped(query: Query, box: Crop) -> Query:
     return replace(query, parts=parts, crop=box, regions=False, facets=())
 
 
-async def _of_box(searcher: "Searcher", caller: Caller, query: Query, left_ms: Callable[[], float]) -> RegionAnswer:
+async def _of_box(
+    searcher: "Searcher", caller: Caller, query: Query, step: Step, left_ms: Callable[[], float]
+) -> RegionAnswer:
     found = await searcher.vectors.resolve(query, caller.tenant, timeout_s=_left_s(left_ms))
-    ranked = await searcher.ranked(caller, query, found, left_ms=left_ms, step=searcher.step(left_ms()))
+    ranked = await searcher.ranked(caller, query, found, left_ms=left_ms, step=searcher.step(step, left_ms()))
     shown = [] if searcher.is_no_match(query, found, ranked) else ranked.outcome.pool[: query.k]
     assert query.crop is not None
     is_partial = ranked.retrieved.shards.is_partial

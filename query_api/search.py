@@ -136,12 +136,13 @@ class Searcher:
 
         if left_ms() <= 0:
             raise DeadlineExceeded(f"the query's vector alone took longer than timeout_ms={query.timeout_ms}")
-        step = max(step, deadlines.step_by_time(left_ms(), self.budgets))
-        ranked = await self.ranked(caller, query, found, needed=needed, wait_ms=wait_ms, left_ms=left_ms, step=step)
+        ranked = await self.ranked(
+            caller, query, found, needed=needed, wait_ms=wait_ms, left_ms=left_ms, step=self.step(step, left_ms())
+        )
         is_met = _is_met(query, needed, ranked.retrieved.shards)
         nearest = ranked.outcome.pool[: query.k]
         shown = [] if self.is_no_match(query, found, ranked) else nearest
-        regions = await region_search.searched(self, caller, query, left_ms=left_ms) if query.regions else UNSET
+        regions = await region_search.searched(self, caller, query, step, left_ms=left_ms) if query.regions else UNSET
         done = self.clock.monotonic()
         timings = {
             "wait": waited - started,
@@ -227,9 +228,9 @@ class Searcher:
         )
         return self._allowed(caller.tenant, pinned)
 
-    def step(self, left_ms: float) -> Step:
-        """How much a further search of one in hand has to leave out, by its time and by how busy this process is."""
-        return max(deadlines.step_by_time(left_ms, self.budgets), self.pressure.step)
+    def step(self, by_pressure: Step, left_ms: float) -> Step:
+        """How much a search has to leave out: as its turn says, or more where its time is short."""
+        return max(by_pressure, deadlines.step_by_time(left_ms, self.budgets))
 
     def is_no_match(self, query: Query, found: QueryVector, ranked: RankedSearch) -> bool:
         """Whether nothing that was found is like what was asked for."""

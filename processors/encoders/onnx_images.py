@@ -87,26 +87,32 @@ def exported(network: Any, side: int) -> bytes:
 
 
 def quantised(folder: Path | None, weights_id: str, side: int, threads: int) -> OnnxImages | None:
-    """The eight-bit trunk in a model's folder; None without one, without the packages, or if it must not be served.
-
-    It is served as it is where this processor gives the known answers, else with its weights shifted, else not at all.
-    """
+    """The eight-bit trunk in a model's folder; None without one, without the packages, or if it must not be served."""
     path = folder / QUANTISED if folder else None
     if path is None or not path.exists():
         return None
     try:
-        raw = path.read_bytes()
-        images = OnnxImages(raw, threads)
-        if images.facts.get(WEIGHTS_ID) != weights_id:
-            raise ValueError("it was made of other weights")
-        if agreement(images, side) < _SAME_COSINE_MIN:
-            images = OnnxImages(shifted(raw), threads)
-        if (cosine := agreement(images, side)) < _SAME_COSINE_MIN:
-            raise ValueError(f"this processor computes it otherwise (cosine {cosine:.4f})")
-    except Exception as error:  # of the above; not installed; or a file that is none
+        return _exact(path.read_bytes(), weights_id, side, threads)
+    except Exception as error:  # not to be served; not installed; or a file that is none
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         _log.warning("the trunk in eight bits is not used", reason=reason, file=str(path))
         return None
+
+
+def _exact(graph: bytes, weights_id: str, side: int, threads: int) -> OnnxImages:
+    """The trunk as it is where this processor gives the known answers, else with its weights shifted.
+
+    Raises:
+        ValueError: it is of other weights, or this processor gives other answers in either way.
+    """
+    images = OnnxImages(graph, threads)
+    if images.facts.get(WEIGHTS_ID) != weights_id:
+        raise ValueError("it was made of other weights")
+    if agreement(images, side) >= _SAME_COSINE_MIN:
+        return images
+    images = OnnxImages(shifted(graph), threads)
+    if (cosine := agreement(images, side)) < _SAME_COSINE_MIN:
+        raise ValueError(f"this processor computes it otherwise (cosine {cosine:.4f})")
     return images
 
 
