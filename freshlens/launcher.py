@@ -7,7 +7,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ MODEL_ROLES = ("encoder", "embed")
 FACING_ROLES = ("search", "api")
 SEARCH_PROCESSES_MAX = 64
 LOOPBACK = "127.0.0.1"
+_BACKLOG = 128
+"""Connections that wait to be taken."""
 
 Tell = Callable[[str], None]
 
@@ -71,6 +73,7 @@ class Launcher:
         self._tell = tell
         self._supervisor = Supervisor(tell, self._write_run_file)
         self._broker: EmbeddedBroker | None = None
+        self._listening: socket.socket | None = None
         self._known_pids: set[int] = set()
         self._ready = False
         self._stop = asyncio.Event()
@@ -130,6 +133,8 @@ class Launcher:
         names = [name for name in self._supervisor.pids if name != "kafka"]
         facing = [name for name in names if name.partition("-")[0] in FACING_ROLES]
         await self._supervisor.stop(*facing)
+        if self._listening is not None:
+            self._listening.close()
         await self._supervisor.stop(*names)
         await self._supervisor.stop("kafka")
         if self._broker is not None:
@@ -149,7 +154,7 @@ class Launcher:
         await self._until_kafka_answers(kafka, self.lane)
         for role in roles:
             if role == "search":
-                children += self._start_search(environ)
+                children += self._start_search(environ, port)
             elif role not in MODEL_ROLES:
                 children.append(self._start(role, environ))
         facing = [child for child in children if child.program.name in FACING_ROLES]
@@ -228,19 +233,25 @@ class Launcher:
             own["FRESHLENS_ENCODER_URL"] = f"http://{LOOPBACK}:{encoder_port}"
         return {**settings.environ, **kafka.environment(), **own}
 
-    def _start_search(self, environ: Mapping[str, str]) -> list[Child]:
-        """One process, or as many as were asked for: replicas of the shard that listen on one port."""
+    def _start_search(self, environ: Mapping[str, str], port: int) -> list[Child]:
+        """One process, or as many as were asked for: replicas of the shard that serve one socket."""
         count = self._settings.search_processes
-        shared = {} if count == 1 else {"FRESHLENS_PORT_SHARED": "1"}
-        children = [self._start("search", {**environ, **shared})]
-        for number in range(1, count):
-            children.append(self._start("search", {**environ, **shared, **_node(number)}, f"search-{number}"))
-        return children
+        if count == 1:
+            return [self._start("search", environ)]
+        self._listening = _listening(self._settings.host, port)
+        descriptor = self._listening.fileno()
+        environ = {**environ, "FRESHLENS_LISTEN_FD": str(descriptor)}
+        return [
+            self._start(
+                "search", {**environ, **_node(number)}, f"search-{number}" if number else "search", (descriptor,)
+            )
+            for number in range(count)
+        ]
 
-    def _start(self, role: str, environ: Mapping[str, str], name: str = "") -> Child:
+    def _start(self, role: str, environ: Mapping[str, str], name: str = "", descriptors: Sequence[int] = ()) -> Child:
         command = [sys.executable, "-m", "freshlens", "serve", role, "--supervised"]
         log = self._settings.data / "logs" / f"{name or role}.log"
-        return self._supervisor.start(Program(name or role, command, environ, log))
+        return self._supervisor.start(Program(name or role, command, environ, log, descriptors=descriptors))
 
     def _kafka_program(self, broker: EmbeddedBroker) -> Program:
         async def ready(is_alive: Callable[[], bool]) -> None:
@@ -312,9 +323,20 @@ def free_port(host: str = LOOPBACK) -> int:
     raise SettingsError(f"no free port on {host}", code="port-in-use")
 
 
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises SettingsError: ``port-in-use``."""
+    try:
+        return socket.create_server((host, port), family=_family(host), backlog=_BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}", code="port-in-use") from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    with socket.socket(_family(host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -34,6 +34,8 @@ class Program:
     log_path: Path
     ready: Callable[[Callable[[], bool]], Awaitable[None]] | None = None
     """None: the program prints ``ready`` itself."""
+    descriptors: Sequence[int] = ()
+    """Of open files that it inherits."""
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
+                pass_fds=child.program.descriptors,
                 # Ctrl-C in the terminal is for the supervisor, which stops in order. Not a session: where Linux groups
                 # processes by session, a niceness counts within one only.
                 process_group=0,

@@ -43,4 +43,4 @@ async def serve(
     """As :func:`run`, until cancelled; ``local`` is a shard served by this process, which is asked without a hop."""
     async with open_parts(settings, metrics, render_metrics, local) as parts:
         runner = web.AppRunner(create_app(settings, parts), access_log=None, shutdown_timeout=_DRAIN_S)
-        await serve_app(runner, settings.host, settings.port, on_ready, shares_port=settings.shares_port)
+        await serve_app(runner, settings.host, settings.port, on_ready, inherited=settings.listening_fd)

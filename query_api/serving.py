@@ -7,32 +7,33 @@ from collections.abc import Callable, Coroutine
 import structlog
 from aiohttp import web
 
+from query_api.accepting import SharedSite
 from schemas.errors import SettingsError
 
 log = structlog.get_logger()
 
 
 async def serve_app(
-    runner: web.AppRunner, host: str, port: int, on_ready: Callable[[], None], *, shares_port: bool = False
+    runner: web.AppRunner, host: str, port: int, on_ready: Callable[[], None], *, inherited: int | None = None
 ) -> None:
     """Serve until cancelled, then drain.
 
-    ``shares_port``: others that say so, too, may listen on the same port; the system spreads connections over them.
+    ``inherited``: the file descriptor of a socket that listens already, here and in other processes; None: our own.
 
     Raises:
         SettingsError: ``port-in-use``.
     """
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, reuse_port=shares_port or None)
         try:
+            site = web.TCPSite(runner, host, port) if inherited is None else SharedSite(runner, inherited)
             await site.start()
         except OSError as error:
             raise SettingsError(
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for any free one",
                 code="port-in-use",
             ) from error
-        log.info("listening", addresses=[str(address) for address in runner.addresses])
+        log.info("listening", address=site.name)
         on_ready()
         await asyncio.Event().wait()
     finally:

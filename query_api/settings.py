@@ -47,8 +47,8 @@ class ApiSettings:
     store_url: str
     host: str = "127.0.0.1"
     port: int = 8080
-    shares_port: bool = False
-    """Other API processes of this machine may listen on the same port."""
+    listening_fd: int | None = None
+    """File descriptor of a socket that other processes of this machine serve as well; None: host and port count."""
     encoder: str = BUNDLED_ENCODER
     encoder_url: str = ""
     timeout_ms: int = TIMEOUT_MS
@@ -74,7 +74,7 @@ class ApiSettings:
 
     @staticmethod
     def from_env(environ: Mapping[str, str], *, discovered: str | None = None) -> "ApiSettings":
-        """Read FRESHLENS_HOST, _PORT, _PORT_SHARED, _ENCODER, _ENCODER_URL, _STORE, _TIMEOUT_MS, _TARGET_MS,
+        """Read FRESHLENS_HOST, _PORT, _LISTEN_FD, _ENCODER, _ENCODER_URL, _STORE, _TIMEOUT_MS, _TARGET_MS,
         _NODE_AGE_MAX_S, _NO_MATCH_IMAGE, _NO_MATCH_TEXT, _BODY_BYTES_MAX, _K_MAX, _TEXT_CHARS_MAX, _REQUESTS_MAX,
         _KEYS_POLL_S, _CORS_ORIGINS, _BLOCKLIST_BITS, and what ranking, the lane and Kafka need.
 
@@ -96,7 +96,7 @@ class ApiSettings:
             store_url=env.store_url(),
             host=env.text("FRESHLENS_HOST", "127.0.0.1").strip("[]"),
             port=env.integer("FRESHLENS_PORT", 8080, 0, 65_535),
-            shares_port=env.integer("FRESHLENS_PORT_SHARED", 0, 0, 1) == 1,
+            listening_fd=env.integer("FRESHLENS_LISTEN_FD", 0, 0, 1_000_000) or None,
             encoder=encoder,
             encoder_url=encoder_url,
             timeout_ms=env.integer("FRESHLENS_TIMEOUT_MS", TIMEOUT_MS, 1, TIMEOUT_MS_MAX),
