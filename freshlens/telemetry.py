@@ -4,12 +4,11 @@ import atexit
 import os
 import threading
 import time
-from bisect import bisect_left
-from collections import Counter as _Counts
 from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -95,8 +94,9 @@ def _observe_all(histogram: Any, values: list[float]) -> None:
     """As ``observe`` for each value; the library itself takes them one by one only."""
     histogram._raise_if_not_observable()
     histogram._sum.inc(sum(values))
-    for place, times in _Counts(bisect_left(histogram._upper_bounds, value) for value in values).items():
-        histogram._buckets[place].inc(times)
+    places, times = np.unique(np.searchsorted(histogram._upper_bounds, values), return_counts=True)
+    for place, each in zip(places.tolist(), times.tolist(), strict=True):
+        histogram._buckets[place].inc(each)
 
 
 def serve_metrics(port: int) -> None:

@@ -56,7 +56,7 @@ class HotSearches:
     """The last searches of one node; any thread may ask.
 
     Args:
-        kept_max: how many are remembered, some 0.6 KB each for ten results; 0: none.
+        kept_max: how many are remembered, some 0.6 KB each for ten results; at least 1.
     """
 
     def __init__(self, kept_max: int, metrics: Metrics = NullMetrics()) -> None:  # noqa: B008  # reports to nobody
@@ -73,8 +73,6 @@ class HotSearches:
         Args:
             search: finds them without looking here.
         """
-        if not self._max:
-            return search()
         kept = self._known(view, question)
         now = None if kept is None else _now(kept, view, question.wanted, query, passing)
         outcome = "hit" if now else "miss" if kept is None else "changed"

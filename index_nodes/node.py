@@ -26,6 +26,8 @@ _log = structlog.get_logger()
 _DRAIN_S = 2.0
 _SWITCH_S = 0.0005
 """How long Python code of one thread may keep the others waiting: the applier is not to hold up a search by 5 ms."""
+_YOUNG_MAX = 20_000
+"""New objects after which the garbage collector looks for those that refer to each other; Python's own is 700."""
 
 
 def run(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:
@@ -49,12 +51,14 @@ def switch_often() -> None:
 def settled(then: Callable[[], None]) -> Callable[[], None]:
     """Before ``then``, take what was loaded out of the garbage collector's sight.
 
-    It stays for as long as the process, and to look at all of it again now and then would hold up searches.
+    It stays for as long as the process, and to look at all of it again now and then would hold up searches. So would
+    looking at what is young after every other search, whose hundreds of objects go by themselves.
     """
 
     def settle() -> None:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_YOUNG_MAX, *gc.get_threshold()[1:])
         then()
 
     return settle

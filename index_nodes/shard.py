@@ -1,6 +1,7 @@
 """The shard protocol answered by a node: waits for freshness, captures a view, searches it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ class LocalShard:
         self._settings, self._follower, self._clock, self._metrics = settings, follower, clock, metrics
         self._changed = asyncio.Event()
         self._pool = ThreadPoolExecutor(2, "search")
-        self._hot = HotSearches(settings.hot_searches_max, metrics)
+        self._hot = HotSearches(settings.hot_searches_max, metrics) if settings.hot_searches_max else None
         self._last_state: tuple[IndexView, ShardState] | None = None
 
     @property
@@ -127,7 +128,7 @@ class LocalShard:
         if len(request.vector) != 4 * space.dim:
             raise InvalidQuery(f"{len(request.vector)} bytes of vector where space {space} has {4 * space.dim}")
         query = np.frombuffer(request.vector, "<f4").astype(np.float32)
-        if not np.isfinite(query).all():
+        if not math.isfinite(query @ query):
             raise InvalidQuery("the query vector has a value that is not finite")
         return query
 

@@ -218,6 +218,8 @@ class _Chosen:
                 yield segment, Passing(mask)
 
     def _includes_slots(self, slots: LocalRows) -> Mask:
+        if not self.view.overlay.count:  # as after a compaction
+            return self.base.slots[slots]
         entries = self.view.overlay.entries(slots)
         is_main = entries < 0
         if is_main.all():

@@ -79,8 +79,8 @@ def result_of(ranked: Ranked, position: int, tenant: str, *, explain: bool = Fal
         in_stock=hit.in_stock,
         thumbnail=thumbnail_path(tenant, hit.content_hash),
         position=position,
-        score=round(ranked.score, _DIGITS),
-        similarity=_cosine(hit.similarity),
+        score=ranked.score,
+        similarity=min(1.0, max(-1.0, hit.similarity)),  # vectors rest as fp16: a product and itself may have 1.00001
         source=hit.source,
         why=rank_facts(ranked) if explain else msgspec.UNSET,
     )
@@ -139,11 +139,6 @@ def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:
         )
         for state in sorted(states, key=lambda state: state.shard)
     ]
-
-
-def _cosine(similarity: float) -> float:
-    """Vectors rest as fp16, so that a product and itself may come out a little above 1."""
-    return round(min(1.0, max(-1.0, similarity)), _DIGITS)
 
 
 def _attributes(hit: ShardHit) -> Attributes:

@@ -124,6 +124,7 @@ def _weights(given: RankFields, settings: Weights, *, prefers: bool) -> Weights:
     base = Weights(settings.visual, personal=0.0) if given.mode == "exact" else settings
     if prefers and not base.attributes:
         base = base._replace(attributes=PREFERRED)
-    asked = given.weights or WeightsBody()
-    chosen = {name: getattr(asked, name) for name in Weights._fields}
+    if given.weights is None:
+        return base
+    chosen = {name: getattr(given.weights, name) for name in Weights._fields}
     return base._replace(**{name: value for name, value in chosen.items() if value is not None})

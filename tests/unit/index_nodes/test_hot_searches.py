@@ -120,16 +120,6 @@ def test_an_older_view_and_another_generation_know_nothing_of_it(remembering: Re
     assert remembering.counts()["miss"] == 3
 
 
-def test_none_are_remembered_if_so_set(index: Index) -> None:
-    metrics = RecordingMetrics()
-    index.apply(records.content("p", 1, [QUERY]))
-    index.compact_and_swap()
-    hot = HotSearches(0, metrics)
-    for _ in range(2):
-        assert search(index.view, tenant="default", query=QUERY, k=1, hot=hot).hits
-    assert not metrics.values
-
-
 def test_ties_with_the_last_are_not_lost(index: Index) -> None:
     """Equal pictures are ordered by id: when the first goes, its place is the next id's, kept or not."""
     index.apply(*(records.content(f"p{n:02}", 1, [QUERY]) for n in range(30)))
