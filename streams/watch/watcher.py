@@ -35,6 +35,7 @@ LOOK_EVERY_S = 2.0
 KEEP_EVERY_S = 30.0
 REPORT_SOURCES_MAX = 200
 _RETRY_S = 5.0
+_POLL_BYTES, _POLL_WAIT_MS = 1_048_576, 500
 _log = structlog.get_logger()
 
 
@@ -98,7 +99,8 @@ class Watcher:
         self._watch, positions = self._restored()
         self._positions = {log: self._begin(topic, positions.get(log)) for log, topic in topics.items()}
         self._logs = {topic: log for log, topic in topics.items()}
-        consumer = clients.consumer(self._kafka)
+        # Nobody waits for the watch, and a poll for each record would cost the broker as much as a node's.
+        consumer = clients.consumer(self._kafka, fetch_min_bytes=_POLL_BYTES, fetch_wait_max_ms=_POLL_WAIT_MS)
         try:
             self._assign(consumer)
             self._read(consumer)

@@ -3,11 +3,13 @@
 These pin the behaviour of Faust. When one fails, upstream has changed: read HOLES 3 again, then adapt.
 """
 
+import asyncio
 import inspect
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
@@ -27,6 +29,7 @@ from streams.app import (
     _Consumer,
     _Thread,
     hurry_partial_polls,
+    pace_polls,
     worker_app,
 )
 from streams.ledger import AckLedger, Place
@@ -178,3 +181,41 @@ def test_polls_are_planned_by_what_aiokafka_still_has() -> None:
         "fetch_requests", "awaiting_reset", "backoff", "invalid_metadata", "resume_futures",
     ]  # fmt: skip
     assert "_max_wait_ms" in inspect.getsource(FetchRequest.build)
+
+
+class PolledFetcher:
+    """When an aiokafka Fetcher would have polled."""
+
+    def __init__(self) -> None:
+        self.began: list[float] = []
+
+    async def _proc_fetch_request(self, assignment: str, node_id: int, request: str) -> bool:
+        assert (assignment, node_id, request) == ("assignment", 1, "request")
+        self.began.append(asyncio.get_running_loop().time())
+        return True
+
+
+async def test_polls_begin_some_time_after_one_another() -> None:
+    fetcher = PolledFetcher()
+    pace_polls(fetcher, 0.02)
+    began = asyncio.get_running_loop().time()
+    for _ in range(3):
+        assert await fetcher._proc_fetch_request("assignment", 1, "request")
+    assert [round(at - began, 3) >= least for at, least in zip(fetcher.began, (0.0, 0.02, 0.04), strict=True)] == [
+        True, True, True,
+    ]  # fmt: skip
+
+
+async def test_the_first_poll_after_a_silence_waits_for_nothing() -> None:
+    fetcher, naps = PolledFetcher(), []
+    pace_polls(fetcher, 60.0)
+    with mock.patch("asyncio.sleep", side_effect=naps.append):
+        await fetcher._proc_fetch_request("assignment", 1, "request")
+    assert naps == []
+
+
+def test_polls_are_begun_where_they_are_paced() -> None:
+    """`pace_polls` replaces a method of aiokafka's own."""
+    assert "self._proc_fetch_request(assignment, node_id, request)" in inspect.getsource(
+        Fetcher._fetch_requests_routine
+    )
