@@ -29,8 +29,7 @@ def calibrated(known: Vectors, foreign: Vectors, catalogue: Vectors) -> Modality
     Raises:
         SettingsError: too few queries to say anything, or no catalogue.
     """
-    if min(len(known), len(foreign)) < _QUERIES_MIN or len(catalogue) == 0:
-        raise SettingsError(f"calibration needs a catalogue and at least {_QUERIES_MIN} queries of each kind")
+    check_enough(known=len(known), foreign=len(foreign), catalogue=len(catalogue))
     mean = catalogue.mean(axis=0)
     scored: dict[Score, tuple[Scores, Scores]] = {
         "top": (_top(known, catalogue), _top(foreign, catalogue)),
@@ -54,6 +53,15 @@ def calibrated(known: Vectors, foreign: Vectors, catalogue: Vectors) -> Modality
         curve=curve(good, bad),
         mean=[round(float(value), 6) for value in mean] if best == "background" else [],
     )
+
+
+def check_enough(*, known: int, foreign: int, catalogue: int) -> None:
+    """Do nothing if so many queries and products say something; raises SettingsError."""
+    if min(known, foreign) < _QUERIES_MIN or catalogue == 0:
+        raise SettingsError(
+            f"calibration needs a catalogue and at least {_QUERIES_MIN} queries of each kind; there are {known} known "
+            f"queries, {foreign} foreign ones and {catalogue} products"
+        )
 
 
 def threshold(known: Scores, foreign: Scores) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from freshlens.calibration import calibrated
+from freshlens.calibration import calibrated, check_enough
 from freshlens.cli.context import Context
 from freshlens.cli.evaluate import encoded_pictures, entries
 from query_api.no_match import Calibration, ModalityCalibration, calibration_key, read_calibration
@@ -49,11 +49,13 @@ def calibrate_command(
     name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
     if name.startswith("none:"):
         raise SettingsError("FRESHLENS_ENCODER=none has no model to calibrate")
-    encoder = load_encoder(name)
     products = [entry["path"] for path in catalogues for entry in entries(path, None)]
+    asked, others = _queries(known, modality, where), _queries(foreign, modality, None)
+    check_enough(known=len(asked), foreign=len(others), catalogue=len(products))
+    encoder = load_encoder(name)
     measured = calibrated(
-        _queries(encoder, known, modality, where),
-        _queries(encoder, foreign, modality, None),
+        _encoded(encoder, asked, known.name),
+        _encoded(encoder, others, foreign.name),
         encoded_pictures(encoder, products, "catalogue"),
     )
     click.echo(in_words(measured, modality))
@@ -73,19 +75,27 @@ def in_words(measured: ModalityCalibration, modality: str) -> str:
     )
 
 
-def _queries(encoder: Any, path: Path, modality: str, where: str | None) -> Vector:
+def _queries(path: Path, modality: str, where: str | None) -> list[Path] | list[str]:
+    """Pictures, or texts."""
     if modality == "image":
-        return encoded_pictures(encoder, [entry["path"] for entry in entries(path, where)], path.name)
+        return [entry["path"] for entry in entries(path, where)]
     texts = []
     for entry in entries(path, where, pictured=False):
         text = entry.get("text") or entry.get("title")
         if not isinstance(text, str):
             raise SettingsError(f"{path}: a line has neither text nor title")
         texts.append(text)
+    return texts
+
+
+def _encoded(encoder: Any, queries: list[Path] | list[str], label: str) -> Vector:
+    """(n, dim), n > 0."""
+    if isinstance(queries[0], Path):
+        return encoded_pictures(encoder, queries, label)
     import numpy as np
 
-    batches = [encoder.encode_texts(texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)]
-    return np.concatenate(batches) if batches else np.empty((0, encoder.space.dim), np.float32)
+    batches = [encoder.encode_texts(queries[start : start + _BATCH]) for start in range(0, len(queries), _BATCH)]
+    return np.concatenate(batches)
 
 
 def _put(context: Context, space: Space, modality: str, measured: ModalityCalibration) -> None:

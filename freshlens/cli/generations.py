@@ -15,7 +15,7 @@ from index_nodes.log import KafkaLog
 from index_nodes.replica import load_generation
 from index_nodes.settings import CompactorSettings
 from index_nodes.status import read_statuses
-from schemas.errors import StorageError
+from schemas.errors import HeadExists, StorageError
 from topics.store import ObjectStore
 
 if TYPE_CHECKING:
@@ -46,19 +46,23 @@ def compact_command(context: "Context", wait: bool) -> None:
     lane, log, store = settings.lane, KafkaLog(settings.kafka), context.store()
     published: dict[int, int] = {}
     for shard in range(lane.layout.shards):
-        with Console(stderr=True).status(f"shard {shard}: starting") as status:
-            report = compaction.compact_once(
-                log,
-                store,
-                lane,
-                shard,
-                policy=settings.build,
-                on_stage=lambda stage, shard=shard: status.update(f"shard {shard}: {stage}"),  # type: ignore[misc]
-            )
-        click.echo(report.summary)
-        for key in report.pages[-1:]:
-            click.echo(f"report {context.store_url().rstrip('/')}/{key}")
-        newest = report.head or heads.newest_head(store, lane, shard)
+        try:
+            with Console(stderr=True).status(f"shard {shard}: starting") as status:
+                report = compaction.compact_once(
+                    log,
+                    store,
+                    lane,
+                    shard,
+                    policy=settings.build,
+                    on_stage=lambda stage, shard=shard: status.update(f"shard {shard}: {stage}"),  # type: ignore[misc]
+                )
+        except HeadExists:
+            click.echo(f"shard {shard}: the compactor published a generation meanwhile, and this one was dropped")
+        else:
+            click.echo(report.summary)
+            for key in report.pages[-1:]:
+                click.echo(f"report {context.store_url().rstrip('/')}/{key}")
+        newest = heads.newest_head(store, lane, shard)
         published[shard] = newest.seq if newest else 0
     if wait:
         _wait_until_served(context, published)

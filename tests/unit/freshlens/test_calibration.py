@@ -119,6 +119,20 @@ def test_the_command_writes_a_report_and_the_api_goes_by_it(tmp_path: Path, monk
     assert load_thresholds(api_settings(encoder="none:16", no_match_text=0.3), store).by_modality == {"text": 0.3}
 
 
+def test_too_few_queries_are_said_before_anything_is_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: str) -> Stub:
+        raise AssertionError("the model takes seconds to load, and the pictures minutes to encode")
+
+    monkeypatch.setattr("processors.encoders.open_clip_encoder.load_encoder", load)
+    for name, count in (("products", 3), ("known", 30), ("foreign", 19)):
+        lines = "".join(json.dumps({"product_id": str(n), "image": "p.jpg"}) + "\n" for n in range(count))
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    files = [part for name in ("known", "foreign") for part in (f"--{name}", str(tmp_path / f"{name}.jsonl"))]
+    asked = ["calibrate", "--catalogue", str(tmp_path / "products.jsonl"), *files]
+    with pytest.raises(SettingsError, match="there are 30 known queries, 19 foreign ones and 3 products"):
+        CliRunner().invoke(cli, ["--data", str(tmp_path / "data"), *asked], catch_exceptions=False)
+
+
 def test_a_calibration_that_is_no_help_is_passed_over(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     settings = api_settings(encoder="none:16")

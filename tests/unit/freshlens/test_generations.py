@@ -62,6 +62,21 @@ def test_a_compaction_says_where_its_report_is(freshlens: Shop, tmp_path: Path) 
     assert "nothing new" in freshlens("compact")
 
 
+def test_who_is_overtaken_by_the_compactor_has_what_they_wanted(
+    freshlens: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compact_once = commands.compaction.compact_once
+
+    def overtaken(*arguments: object, **options: object) -> None:
+        compact_once(*arguments, policy=options["policy"])  # type: ignore[arg-type]
+        raise HeadExists("head 1 is there")
+
+    freshlens.publish(product("a"))
+    monkeypatch.setattr(commands.compaction, "compact_once", overtaken)
+    assert "the compactor published a generation meanwhile" in freshlens("compact")
+    assert "active" in freshlens("generations", "list")
+
+
 def test_a_difference_names_the_first_and_counts_all(freshlens: Shop) -> None:
     freshlens.publish(product("stays"), product("grows"), product("goes"))
     freshlens("compact")
