@@ -1,5 +1,6 @@
 """The roles of Freshlens: what each process of the product runs, and with which environment."""
 
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ ROLES = ("encoder", "search", "node", "embed", "deletes", "feedback", "compactor
 """In the order in which they are started. ``search`` is ``node`` and ``api`` in one process."""
 
 OnReady = Callable[[], None]
+_YOUNG_MAX = 20_000
+"""New objects after which the garbage collector looks for those that refer to each other; Python's own is 700."""
 _log = structlog.get_logger()
 
 
@@ -29,6 +32,7 @@ def serve(role: str, environ: Mapping[str, str], metrics: PrometheusMetrics, on_
         SettingsError: no such role, or its settings are wrong; every problem is listed.
         StorageError: the process had to stop; its docstring says what the operator does.
     """
+    on_ready = settled(on_ready)
     if role in ("embed", "deletes", "feedback"):
         from streams import worker
         from streams.settings import StreamsSettings
@@ -64,6 +68,22 @@ def serve(role: str, environ: Mapping[str, str], metrics: PrometheusMetrics, on_
         api.run(ApiSettings.from_env(environ), metrics, on_ready, metrics.render)
     else:
         raise SettingsError(f"there is no role {role!r}; there are {', '.join(ROLES)}")
+
+
+def settled(then: OnReady) -> OnReady:
+    """Before ``then``, take what was loaded out of the garbage collector's sight.
+
+    It stays for as long as the process, and to look at all of it again holds up everything: beside torch for the better
+    part of a second. So would looking at what is young after every other search, whose objects go by themselves.
+    """
+
+    def settle() -> None:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_YOUNG_MAX, *gc.get_threshold()[1:])
+        then()
+
+    return settle
 
 
 def with_space(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -29,9 +29,7 @@ def run(
         SettingsError, StorageError: as :func:`index_nodes.node.run` and :func:`query_api.serve.run`.
     """
     node.switch_often()
-    uvloop.run(
-        until_stopped(_serve(node_settings, api_settings, metrics, _Last(2, node.settled(on_ready)), render_metrics))
-    )
+    uvloop.run(until_stopped(_serve(node_settings, api_settings, metrics, _Last(2, on_ready), render_metrics)))
 
 
 async def _serve(

@@ -1,7 +1,6 @@
 """The index node: one process that follows the log of one replica of one shard and answers searches over it."""
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -26,8 +25,6 @@ _log = structlog.get_logger()
 _DRAIN_S = 2.0
 _SWITCH_S = 0.0005
 """How long Python code of one thread may keep the others waiting: the applier is not to hold up a search by 5 ms."""
-_YOUNG_MAX = 20_000
-"""New objects after which the garbage collector looks for those that refer to each other; Python's own is 700."""
 
 
 def run(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:
@@ -40,28 +37,12 @@ def run(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) 
         SettingsError: the port is taken, or Kafka refuses us.
     """
     switch_often()
-    uvloop.run(_until_signalled(settings, metrics, settled(on_ready)))
+    uvloop.run(_until_signalled(settings, metrics, on_ready))
 
 
 def switch_often() -> None:
     """Let no thread's Python code keep the others waiting for long; for the whole process."""
     sys.setswitchinterval(_SWITCH_S)
-
-
-def settled(then: Callable[[], None]) -> Callable[[], None]:
-    """Before ``then``, take what was loaded out of the garbage collector's sight.
-
-    It stays for as long as the process, and to look at all of it again now and then would hold up searches. So would
-    looking at what is young after every other search, whose hundreds of objects go by themselves.
-    """
-
-    def settle() -> None:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_YOUNG_MAX, *gc.get_threshold()[1:])
-        then()
-
-    return settle
 
 
 async def _until_signalled(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:
