@@ -292,6 +292,33 @@ def live_freshness(figures: dict[str, Any]) -> str:
     return grid(("", "p50, ms", "p99, ms"), rows) + "\n" + beside
 
 
+def hot_lane(figures: dict[str, Any]) -> str:
+    titles = {
+        "normal_empty_queue": "published → found, nothing queued",
+        "hot_empty_queue": "the same, hot",
+        "hot_full_queue": f"the same, hot, {figures['queued']:,} pictures queued",
+        "hot_empty_queue_to_log": "to log, hot, nothing queued",
+        "hot_full_queue_to_log": f"to log, hot, {figures['queued']:,} pictures queued",
+    }
+    rows = [(title, *_quantiles(figures[name])) for name, title in titles.items()]
+    beside = f"Of the queue {cell(figures['back_fill_per_s'])} a second were worked off beside it.\n"
+    return grid(("", "p50, ms", "p99, ms", "longest, ms"), rows) + "\n" + beside
+
+
+def overtaking(figures: dict[str, Any]) -> str:
+    rows = [
+        (kind, when, *_quantiles(of))
+        for when, kinds in figures.items()
+        if isinstance(kinds, dict)
+        for kind, of in kinds.items()
+    ]
+    return grid(("", "", "p50, ms", "p99, ms", "longest, ms"), rows)
+
+
+def _quantiles(of: dict[str, Any]) -> tuple[Any, ...]:
+    return of["p50_ms"], of["p99_ms"], of["max_ms"]
+
+
 def own_vectors(figures: dict[str, Any]) -> str:
     names = {"delta_only": "everything in the delta", "after_compaction": "after a compaction"}
     rows = [
@@ -378,7 +405,7 @@ RENDERED: dict[str, Callable[[dict[str, Any]], str]] = {
     for each in (
         clustered_vectors, node_search, probes, blocks, streaming_updates, memory, compaction, restart, runbook,
         filters, ablation, growth, freshness, own_vectors, encoder, ingest, ingest_kafka, live_freshness,
-        hot_searches, http_search, overload,
+        hot_lane, overtaking, hot_searches, http_search, overload,
     )
 }  # fmt: skip
 
