@@ -9,12 +9,16 @@ import os
 import socket
 from typing import cast
 
+import structlog
 from aiohttp import web
 
 _PAUSE_S, _PAUSES_MAX = 0.001, 4
 """Who has connections leaves a new one to the others for so long for each of them. Of many, chance spreads as well."""
 _TAKEN_SHARE = 16
 """Taken at a time: one, and one more for so many that are there, or many connections would come slowly."""
+_EXHAUSTED_PAUSE_S = 1.0
+"""Where there are no file descriptors left for one more: some connections may end meanwhile."""
+log = structlog.get_logger()
 
 
 class SharedSite(web.BaseSite):
@@ -53,24 +57,35 @@ class SharedSite(web.BaseSite):
 
     def _somebody_waits(self) -> None:
         if pauses := min(self._open, _PAUSES_MAX):
-            self._loop.remove_reader(self._socket)  # or it would be said again at once
-            self._pause = self._loop.call_later(pauses * _PAUSE_S, self._after_pause)
+            self._rest(pauses * _PAUSE_S)
         else:
             self._take()
 
-    def _after_pause(self) -> None:
-        for _ in range(1 + self._open // _TAKEN_SHARE):
-            self._take()
-        self._loop.add_reader(self._socket, self._somebody_waits)
+    def _rest(self, seconds: float) -> None:
+        """Look away, or that somebody waits would be said again at once."""
+        self._loop.remove_reader(self._socket)
+        self._pause = self._loop.call_later(seconds, self._after_pause)
 
-    def _take(self) -> None:
+    def _after_pause(self) -> None:
+        self._loop.add_reader(self._socket, self._somebody_waits)
+        for _ in range(1 + self._open // _TAKEN_SHARE):
+            if not self._take():
+                return
+
+    def _take(self) -> bool:
+        """Take one connection; False where there is none to be had."""
         try:
             connection, _ = self._socket.accept()
         except (BlockingIOError, ConnectionAbortedError):  # another process was quicker, or nobody waits any more
-            return
+            return False
+        except OSError as error:
+            log.error("a connection cannot be taken", reason=error.strerror)
+            self._rest(_EXHAUSTED_PAUSE_S)
+            return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = cast(web.Server, self._runner.server)
         task = self._loop.create_task(self._loop.connect_accepted_socket(server, connection))
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
+        return True

@@ -215,15 +215,14 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
 
 def pace_polls(fetcher: Any, pause_s: float) -> None:
-    """Let polls of this aiokafka Fetcher begin so long after one another, in seconds."""
+    """Let this aiokafka Fetcher's polls of one broker begin so long after one another, in seconds."""
     poll, now = fetcher._proc_fetch_request, asyncio.get_running_loop().time
-    free_at = 0.0
+    free_at: dict[int, float] = {}
 
     async def paced(assignment: Any, node_id: int, request: Any) -> Any:
-        nonlocal free_at
-        if (early_s := free_at - now()) > 0:
+        if (early_s := free_at.get(node_id, 0.0) - now()) > 0:
             await asyncio.sleep(early_s)
-        free_at = now() + pause_s
+        free_at[node_id] = now() + pause_s
         return await poll(assignment, node_id, request)
 
     fetcher._proc_fetch_request = paced

@@ -1,6 +1,7 @@
 """Several processes take connections from one socket: whoever has fewer takes the next one."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from query_api import accepting
 from query_api.accepting import SharedSite
 
 
@@ -86,3 +88,30 @@ async def test_many_connections_are_all_served(listening: socket.socket) -> None
         assert min(_open(one), _open(other)) > 20
         for writer in writers:
             writer.close()
+
+
+async def test_without_file_descriptors_it_rests_instead_of_asking_without_end(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "_EXHAUSTED_PAUSE_S", 0.05)
+    async with _serving(listening) as runner:
+        (site,) = runner.sites
+        assert isinstance(site, SharedSite)
+        inherited, asked = site._socket, 0
+
+        class Exhausted:
+            """Five times there is no descriptor left."""
+
+            def accept(self) -> tuple[socket.socket, object]:
+                nonlocal asked
+                asked += 1
+                if asked <= 5:
+                    raise OSError(errno.EMFILE, "Too many open files")
+                return inherited.accept()
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(inherited, name)
+
+        site._socket = Exhausted()  # type: ignore[assignment]
+        (await _answered(listening)).close()
+        assert 6 <= asked <= 7  # it is answered in the end, and was not asked for all the time
