@@ -1,7 +1,6 @@
 """The shard protocol answered by a node: waits for freshness, captures a view, searches it."""
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +127,7 @@ class LocalShard:
         if len(request.vector) != 4 * space.dim:
             raise InvalidQuery(f"{len(request.vector)} bytes of vector where space {space} has {4 * space.dim}")
         query = np.frombuffer(request.vector, "<f4").astype(np.float32)
-        if not math.isfinite(query @ query):
+        if not np.isfinite(query).all():
             raise InvalidQuery("the query vector has a value that is not finite")
         return query
 

@@ -26,6 +26,7 @@ class SharedSite(web.BaseSite):
 
     def __init__(self, runner: web.AppRunner, descriptor: int) -> None:
         super().__init__(runner)
+        self._protocols = cast(web.Server, runner.server)
         self._socket = socket.socket(fileno=os.dup(descriptor))
         self._socket.setblocking(False)
         self._loop = asyncio.get_running_loop()
@@ -53,7 +54,7 @@ class SharedSite(web.BaseSite):
 
     @property
     def _open(self) -> int:
-        return len(cast(web.Server, self._runner.server).connections) + len(self._taking)
+        return len(self._protocols.connections) + len(self._taking)
 
     def _somebody_waits(self) -> None:
         if pauses := min(self._open, _PAUSES_MAX):
@@ -83,9 +84,7 @@ class SharedSite(web.BaseSite):
             self._rest(_EXHAUSTED_PAUSE_S)
             return False
         connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server = cast(web.Server, self._runner.server)
-        task = self._loop.create_task(self._loop.connect_accepted_socket(server, connection))
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocols, connection))
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
         return True

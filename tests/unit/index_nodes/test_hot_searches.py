@@ -1,15 +1,22 @@
 """What a node remembers of searches: used where it holds, and only there."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from index_nodes import hot_searches
 from index_nodes.hot_searches import HotSearches
 from index_nodes.search import search
+from index_nodes.settings import NodeSettings
+from index_nodes.shard import LocalShard
+from schemas.clock import ManualClock
 from schemas.filters import AnyOf, Filter
 from schemas.metrics import RecordingMetrics
+from schemas.shard import ShardSearch
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
+from topics.settings import KafkaSettings
 
 QUERY = records.picture(1_000)
 RED = AnyOf("colour", ("red",))
@@ -118,6 +125,25 @@ def test_an_older_view_and_another_generation_know_nothing_of_it(remembering: Re
     index.compact_and_swap()
     assert "p3" not in remembering.ids(40)
     assert remembering.counts()["miss"] == 3
+
+
+@pytest.mark.parametrize(("kept", "outcomes"), [(0, []), (2, ["miss", "hit"])])
+async def test_a_node_remembers_as_many_as_it_is_set_to(index: Index, kept: int, outcomes: list[str]) -> None:
+    metrics = RecordingMetrics()
+    index.apply(records.content("p", 1, [QUERY]))
+    index.compact_and_swap()
+    lane = index.lane
+    follower = SimpleNamespace(replica=index.replica, answers=True)
+    node = NodeSettings(KafkaSettings("localhost:9092"), lane, "", hot_searches_max=kept)
+    shard = LocalShard(node, follower, ManualClock(), metrics)  # type: ignore[arg-type]
+    request = ShardSearch(
+        lane=lane.name, layout_id=lane.layout.layout_id, tenant="default", vector=QUERY.astype("<f4").tobytes(), k=1
+    )
+    for _ in range(2):
+        assert [hit.product_id for hit in (await shard.search(request)).hits] == ["p"]
+    shard.close()
+    counted = {dict(labels)["result"] for name, labels in metrics.values if name == "freshlens_hot_searches_total"}
+    assert counted == set(outcomes)
 
 
 def test_ties_with_the_last_are_not_lost(index: Index) -> None:
