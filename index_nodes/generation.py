@@ -74,9 +74,8 @@ class Generation:
         self._groups = _fixed_bytes(_one_chunk(products["group"]))
         self._first_rows = len(exact) - len(self._extra_slots)
         hashes = tables[KEYS]
-        self.keys = MainKeys(
-            _numpy(hashes["hash"]), _numpy(hashes["slot"]), Blobs(_one_chunk(products["key"])), hash_of
-        )
+        self._raw_keys = Blobs(_one_chunk(products["key"]))
+        self.keys = MainKeys(_numpy(hashes["hash"]), _numpy(hashes["slot"]), self._raw_keys, hash_of)
         self._tenant_slots = _tenant_slots(tables[TENANTS])
         self._fields = {(row["tenant"], row["name"]): number for number, row in enumerate(_names(tables[FIELDS]))}
         self._field_table = tables[FIELDS].combine_chunks()
@@ -126,7 +125,7 @@ class Generation:
 
     def _hit(self, slot: int) -> ShardHit:
         """The visible product at a slot, see :func:`hits.hit_of`."""
-        return hit_of(product_id_of(self.keys.raw(slot)), self.state(slot))
+        return hit_of(product_id_of(self._raw_keys[slot]), ProductState.from_bytes(self._states.view(slot)))
 
     def raw_state(self, slot: int) -> memoryview:
         """The state as MessagePack."""
@@ -220,7 +219,8 @@ class Blobs:
 
     def __init__(self, values: pa.Array) -> None:
         _, offsets, data = values.buffers()
-        self._offsets = np.frombuffer(offsets, np.int64)[values.offset :] if len(values) else np.zeros(1, np.int64)
+        # A memory view gives Python's own numbers, which NumPy would have to be asked for one by one.
+        self._offsets = memoryview(offsets).cast("q")[values.offset :] if len(values) else memoryview(b"")
         self._data = memoryview(data) if data else memoryview(b"")
         self._count = len(values)
 
@@ -228,7 +228,7 @@ class Blobs:
         return self._count
 
     def __getitem__(self, place: int) -> bytes:
-        return bytes(self.view(place))
+        return bytes(self._data[self._offsets[place] : self._offsets[place + 1]])
 
     def view(self, place: int) -> memoryview:
         """Without a copy."""

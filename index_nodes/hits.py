@@ -1,7 +1,6 @@
 """A visible product in the form in which a search answers with it."""
 
 from index_nodes.product import ProductState
-from schemas.index_log import IndexedView
 from schemas.shard import ShardHit
 
 
@@ -9,6 +8,11 @@ def hit_of(product_id: str, state: ProductState) -> ShardHit:
     """A visible product as a hit of similarity 0 in the main part, which whoever found it replaces."""
     content, offer = state.content, state.offer
     assert content is not None, product_id
+    picture = None
+    for view in content.views:
+        if view.content_hash:
+            picture = view.content_hash
+            break
     return ShardHit(
         product_id=product_id,
         similarity=0.0,
@@ -21,18 +25,11 @@ def hit_of(product_id: str, state: ProductState) -> ShardHit:
         currency=offer.currency if offer else None,
         stock=offer.stock if offer else None,
         in_stock=state.is_in_stock,
-        content_hash=_first_picture(content.views),
+        content_hash=picture,
         dup_group=content.dup_group,
         agreement=content.agreement,
         content_version=content.rank.version,
     )
-
-
-def _first_picture(views: tuple[IndexedView, ...]) -> bytes | None:
-    for view in views:
-        if view.content_hash:
-            return view.content_hash
-    return None
 
 
 def product_id_of(raw_key: bytes) -> str:

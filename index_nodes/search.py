@@ -1,8 +1,7 @@
 """Answers from one captured view: the k best products over main, graphs and tail, by the same full vectors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -66,8 +65,7 @@ class _How(msgspec.Struct, frozen=True):
         return part.search(query, wanted, passing)
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """One search: what is asked of which view, and where what was found before is kept."""
 
     view: IndexView
@@ -77,19 +75,13 @@ class _Asked:
     how: _How
     hot: HotSearches | None
 
-    @cached_property
-    def digest(self) -> bytes:
-        return digest_of(self.query)
-
     def rows(self, part: Part, wanted: int, passing: Passing) -> Nearest:
         """The nearest rows of one part, from what is kept where that is the generation."""
 
-        def search() -> Nearest:
-            return self.how.search(part, self.query, wanted, passing)
-
         if self.hot is None or not isinstance(part, Generation):
-            return search()
-        question = Question(self.tenant, self.clause, self.digest, wanted, self.how.exact, self.how.effort)
+            return self.how.search(part, self.query, wanted, passing)
+        question = Question(self.tenant, self.clause, digest_of(self.query), wanted, self.how.exact, self.how.effort)
+        search = partial(self.how.search, part, self.query, wanted, passing)
         return self.hot.search(self.view, question, self.query, passing, search)
 
 
@@ -196,16 +188,19 @@ def _ranked(
     # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
     exact = vectors.astype(np.float64) @ query.astype(np.float64)
     scores: list[float] = exact.round(SCORE_DECIMALS).tolist()
-    best: dict[Any, ShardHit] = {}
+    best: dict[Any, int] = {}
     for nth in _in_order(scores, slots, view.keys.raw):
-        unit = units[places[nth]]
-        if unit not in best:
-            vector = vectors[nth].astype("<f2").tobytes() if with_vectors else b""
-            hit = view.hit(slots[nth])
-            best[unit] = replace(hit, similarity=scores[nth], source=sources[nth], vector=vector)
-            if len(best) == k:
-                break
-    return tuple(best.values())
+        best.setdefault(units[places[nth]], nth)
+        if len(best) == k:
+            break
+    hits = [
+        replace(hit, similarity=scores[nth], source=sources[nth])
+        for hit, nth in zip(view.hits([slots[nth] for nth in best.values()]), best.values(), strict=True)
+    ]
+    if with_vectors:
+        raw = vectors[list(best.values())].astype("<f2")
+        hits = [replace(hit, vector=row.tobytes()) for hit, row in zip(hits, raw, strict=True)]
+    return tuple(hits)
 
 
 def _in_order(scores: list[float], slots: list[int], key_of: Callable[[int], bytes]) -> list[int]:

@@ -1,10 +1,10 @@
 """The shard protocol answered by a node: waits for freshness, captures a view, searches it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class LocalShard:
         self._pool = ThreadPoolExecutor(2, "search")
         self._hot = HotSearches(settings.hot_searches_max, metrics) if settings.hot_searches_max else None
         self._last_state: tuple[IndexView, ShardState] | None = None
+        self._served = (settings.lane.name, settings.lane.layout.layout_id)
 
     @property
     def answers(self) -> bool:
@@ -57,19 +58,23 @@ class LocalShard:
         self._check(request.lane, request.layout_id)
         query = self._query(request)
         replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
-        started = time.perf_counter()
-        found = await self._searched(replica, request, query)
+        view, started = replica.view, time.perf_counter()
+        if request.filter is None and not request.exact and not request.facets:
+            found = self._found(view, request, query)
+        else:
+            found = await self._found_in_pool(view, request, query)
         taken_s = time.perf_counter() - started
         self._metrics.observe("freshlens_shard_search_seconds", taken_s, plan="exact" if request.exact else "index")
+        unknown = _unknown(found, view.kinds(request.tenant), request.preferred)
         return ShardAnswer(
-            state=self.state(replica),
+            state=self._state(replica, view),
             hits=found.hits,
             total_candidates=found.candidates,
             freshness_met=is_met,
             search_ms=round(taken_s * 1000, 3),
             facets=found.facets,
-            unknown_fields=(unknown := _unknown(found, replica.view.kinds(request.tenant), request.preferred)),
-            fields=tuple(replica.view.kinds(request.tenant)) if unknown else (),
+            unknown_fields=unknown,
+            fields=tuple(view.kinds(request.tenant)) if unknown else (),
         )
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
@@ -84,11 +89,11 @@ class LocalShard:
             for product_id in request.product_ids
         )
         products = tuple(each for each in found if each is not None)
-        return ShardProducts(state=self.state(replica), products=products, freshness_met=is_met)
+        return ShardProducts(state=self._state(replica, view), products=products, freshness_met=is_met)
 
-    def state(self, replica: Replica) -> ShardState:
-        """How fresh the replica is."""
-        lag_ms, view = replica.lag_ms(self._clock.now_us()), replica.view
+    def _state(self, replica: Replica, view: IndexView) -> ShardState:
+        """How fresh an answer of this view is, which may no longer be the replica's newest."""
+        lag_ms = replica.lag_ms(self._clock.now_us())
         stale = self._is_stale(replica, lag_ms)
         if self._last_state is not None and self._last_state[0] is view:
             last = self._last_state[1]
@@ -110,8 +115,7 @@ class LocalShard:
         return is_held_up or lag_ms > self._settings.stale_after_ms
 
     def _check(self, lane: str, layout_id: str) -> None:
-        ours = (self._settings.lane.name, self._settings.lane.layout.layout_id)
-        if (lane, layout_id) != ours:
+        if (lane, layout_id) != (ours := self._served):
             raise ShardUnavailable(
                 f"this node serves lane {ours[0]} with layout {ours[1]}, not {lane} with {layout_id}"
             )
@@ -126,8 +130,8 @@ class LocalShard:
         space = self._settings.lane.space
         if len(request.vector) != 4 * space.dim:
             raise InvalidQuery(f"{len(request.vector)} bytes of vector where space {space} has {4 * space.dim}")
-        query = np.frombuffer(request.vector, "<f4").astype(np.float32)
-        if not np.isfinite(query).all():
+        query: Vector = np.frombuffer(request.vector, "<f4")
+        if not math.isfinite(query @ query):
             raise InvalidQuery("the query vector has a value that is not finite")
         return query
 
@@ -152,10 +156,8 @@ class LocalShard:
             raise ShardUnavailable(f"this node is {self._follower.state.value}, not serving")
         return replica
 
-    async def _searched(self, replica: Replica, request: ShardSearch, query: Vector | None) -> Found:
-        view = replica.view
-        work = partial(
-            search,
+    def _found(self, view: IndexView, request: ShardSearch, query: Vector | None) -> Found:
+        return search(
             view,
             tenant=request.tenant,
             query=query,
@@ -168,11 +170,11 @@ class LocalShard:
             effort=request.effort,
             hot=self._hot,
         )
-        if request.filter is None and not request.exact and not request.facets:
-            return work()
-        loop = asyncio.get_running_loop()
+
+    async def _found_in_pool(self, view: IndexView, request: ShardSearch, query: Vector | None) -> Found:
+        finding = asyncio.get_running_loop().run_in_executor(self._pool, self._found, view, request, query)
         try:
-            return await asyncio.wait_for(loop.run_in_executor(self._pool, work), request.timeout_ms / 1000)
+            return await asyncio.wait_for(finding, request.timeout_ms / 1000)
         except TimeoutError:
             raise DeadlineExceeded(f"not done within {request.timeout_ms} ms") from None
 

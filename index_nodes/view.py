@@ -1,6 +1,6 @@
 """What a query sees: one immutable view, captured by taking a reference."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -88,9 +88,17 @@ class IndexView:
     def hit(self, slot: int) -> ShardHit:
         """The visible product at a slot, see :func:`hits.hit_of`."""
         entry = self.overlay.entry(slot)
-        if entry < 0:
-            return self.generation.hit(slot)
-        return hit_of(product_id_of(self.keys.raw(slot)), self.overlay.overlay.states[entry])
+        return self.generation.hit(slot) if entry < 0 else self._changed_hit(slot, entry)
+
+    def hits(self, slots: Sequence[int]) -> list[ShardHit]:
+        """The visible products at some slots; see :meth:`hit`."""
+        if not self.overlay.count:  # as after a compaction
+            return [self.generation.hit(slot) for slot in slots]
+        entries = self.overlay.entries(np.array(slots, np.int64)).tolist()
+        return [
+            self.generation.hit(slot) if entry < 0 else self._changed_hit(slot, entry)
+            for slot, entry in zip(slots, entries, strict=True)
+        ]
 
     def raw_state(self, slot: int) -> bytes:
         """The state as MessagePack."""
@@ -170,6 +178,9 @@ class IndexView:
     def _delta_entries(self) -> Rows:
         """(d,) the overlay's entry for the slot of each delta row; none is without."""
         return self.overlay.entries(self.delta.slots)
+
+    def _changed_hit(self, slot: int, entry: int) -> ShardHit:
+        return hit_of(product_id_of(self.keys.raw(slot)), self.overlay.overlay.states[entry])
 
     def _select(self, tenant: str, clause: Filter | None) -> Selection:
         chosen = _Chosen(self, self.generation.passing(tenant, clause), self.overlay.passing(tenant, clause))
