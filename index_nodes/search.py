@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -187,7 +186,8 @@ def _ranked(
     vectors, sources = _at(found, places)
     # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
     exact = vectors.astype(np.float64) @ query.astype(np.float64)
-    scores: list[float] = exact.round(SCORE_DECIMALS).tolist()
+    # Vectors rest in 16 bits, so a product and itself may come out a little above 1.
+    scores: list[float] = exact.round(SCORE_DECIMALS).clip(-1.0, 1.0).tolist()
     best: dict[Any, int] = {}
     for nth in _in_order(scores, slots, view.keys.raw):
         best.setdefault(units[places[nth]], nth)
@@ -221,7 +221,7 @@ def _leading(found: Scores, units: list[Any], k: int, *, is_ordered: bool) -> li
         if len(first) == k:
             break
     least = scores[next(reversed(first.values()))] - TIE
-    return list(takewhile(lambda place: scores[place] >= least, order)) if len(first) == k else order
+    return [place for place in order if scores[place] >= least] if len(first) == k else order
 
 
 def _at(found: list[_Candidates], places: list[int]) -> tuple[npt.NDArray[np.float16], list[str]]:

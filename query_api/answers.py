@@ -41,10 +41,8 @@ _THUMBNAIL_SIZE = 256
 _DIGITS = 6
 
 
-def thumbnail_path(tenant: str, content_hash: bytes | None, size: int = _THUMBNAIL_SIZE) -> str | None:
-    """Where the thumbnail of a picture is served; None without a picture."""
-    if content_hash is None:
-        return None
+def thumbnail_path(tenant: str, content_hash: bytes, size: int = _THUMBNAIL_SIZE) -> str:
+    """Where the thumbnail of a picture is served."""
     return f"/v1/thumbnails/{content_hash.hex()}?tenant={tenant}&size={size}"
 
 
@@ -60,7 +58,7 @@ def product_of(hit: ShardHit, tenant: str) -> Product:
         currency=hit.currency,
         stock=hit.stock,
         in_stock=hit.in_stock,
-        thumbnail=thumbnail_path(tenant, hit.content_hash),
+        thumbnail=None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
     )
 
 
@@ -77,10 +75,10 @@ def result_of(ranked: Ranked, position: int, tenant: str, *, explain: bool = Fal
         currency=hit.currency,
         stock=hit.stock,
         in_stock=hit.in_stock,
-        thumbnail=thumbnail_path(tenant, hit.content_hash),
+        thumbnail=None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
         position=position,
         score=ranked.score,
-        similarity=min(1.0, max(-1.0, hit.similarity)),  # vectors rest as fp16: a product and itself may have 1.00001
+        similarity=hit.similarity,
         source=hit.source,
         why=rank_facts(ranked) if explain else msgspec.UNSET,
     )
@@ -119,7 +117,7 @@ def views_of(product: ShardProduct, tenant: str) -> list[ProductView]:
     return [
         ProductView(
             kind=view.kind,
-            thumbnail=thumbnail_path(tenant, view.content_hash),
+            thumbnail=None if view.content_hash is None else thumbnail_path(tenant, view.content_hash),
             timestamp_ms=view.timestamp_ms,
             flags=list(view.flags),
         )

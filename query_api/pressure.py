@@ -1,9 +1,9 @@
 """What a search that begins now has to leave out, by how busy this process is. Pure: the caller says the time."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+import msgspec
 
 from query_api.deadlines import Step
 
@@ -17,7 +17,7 @@ _LATELY_S = 10.0
 """What a step cost is forgotten after so long without it: what was learnt in a bad moment is learnt again."""
 
 
-class Turn(NamedTuple):
+class Turn(msgspec.Struct, frozen=True):
     """A search in hand; ``in_hand`` when it began, itself included, and ``is_alike``: all of them with its step."""
 
     step: Step
@@ -26,7 +26,7 @@ class Turn(NamedTuple):
     is_alike: bool
 
 
-class Cost(NamedTuple):
+class Cost(msgspec.Struct, frozen=True):
     """Milliseconds of the process that a search takes, and when that was last seen."""
 
     ms: float
@@ -43,21 +43,19 @@ class Pressure:
 
     target_ms: float
     costs: dict[Step, Cost] = field(default_factory=dict)
-    _in_hand: Counter[Step] = field(default_factory=Counter)
+    in_hand: int = 0
+    """Searches that have begun and not ended."""
+    _by_step: list[int] = field(default_factory=lambda: [0] * len(Step))
     _most: int = 0
     _most_at_s: float = 0.0
-
-    @property
-    def in_hand(self) -> int:
-        """Searches that have begun and not ended."""
-        return self._in_hand.total()
 
     def begin(self, now_s: float) -> Turn:
         """A search begins; its step says what it has to leave out."""
         self._note(self.in_hand + 1, now_s)
         self._forget(now_s)
         step = self.step
-        self._in_hand[step] += 1
+        self.in_hand += 1
+        self._by_step[step] += 1
         return Turn(step, now_s, self.in_hand, self._is_alike(step))
 
     def end(self, turn: Turn, now_s: float) -> None:
@@ -67,7 +65,8 @@ class Pressure:
             known = self.costs.get(turn.step)
             mean_ms = taken_ms if known is None else known.ms + (taken_ms - known.ms) * _WEIGHT
             self.costs[turn.step] = Cost(mean_ms, now_s)
-        self._in_hand[turn.step] -= 1
+        self.in_hand -= 1
+        self._by_step[turn.step] -= 1
 
     @property
     def step(self) -> Step:
@@ -100,4 +99,4 @@ class Pressure:
             self._most, self._most_at_s = in_hand, now_s
 
     def _is_alike(self, step: Step) -> bool:
-        return self._in_hand[step] == self.in_hand
+        return self._by_step[step] == self.in_hand

@@ -1,7 +1,7 @@
 """What a query is made of: pictures, texts, products and vectors, each with a weight, and their sum. Pure."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -88,7 +88,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         return "text" if self.text is not None else "product"
 
 
-class Given(NamedTuple):
+class Given(msgspec.Struct, frozen=True):
     """The parts of a body as they are named there; ``text_weight`` is shared between the text and what is seen."""
 
     seen: Sequence[Part]
@@ -105,6 +105,8 @@ def weighted(given: Given) -> tuple[Part, ...]:
     Raises:
         InvalidQuery: too many, or nothing but what the answer should be unlike.
     """
+    if len(given.seen) == 1 and given.text is None and given.minus is None and not given.parts:
+        return tuple(given.seen)  # it alone counts all there is
     text_share = 0.0 if given.text is None else given.text_weight if given.seen else 1.0
     seen_share = (1 - text_share) / max(1, len(given.seen))
     parts = [
@@ -125,6 +127,8 @@ def weighted(given: Given) -> tuple[Part, ...]:
 
 def modality_of(parts: Sequence[Part]) -> str:
     """The kinds of the parts, as in ``image+text``, with ``-text`` for what is unwanted; ``filter`` for none."""
+    if len(parts) == 1:
+        return parts[0].kind
     wanted = _kinds(part for part in parts if part.weight > 0)
     unwanted = _kinds(part for part in parts if part.weight < 0)
     return "+".join(wanted) + "".join(f"-{kind}" for kind in unwanted) or "filter"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from query_api.encoder.client import QueryEncoder
@@ -18,7 +19,7 @@ from schemas.lane import Lane
 from schemas.shard import ShardLookup, ShardProduct
 
 
-class QueryVector(NamedTuple):
+class QueryVector(msgspec.Struct, frozen=True):
     """The vector to search with.
 
     Attributes:

@@ -4,8 +4,8 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+import msgspec
 from msgspec import UNSET, structs
 
 from processors.pictures.blocklist import BlockList
@@ -43,14 +43,14 @@ _SESSION_WAIT_MS = 100
 """A session that meets a replica behind the one it saw waits this long for it rather than go back in time."""
 
 
-class Retrieved(NamedTuple):
+class Retrieved(msgspec.Struct, frozen=True):
     """What the shards know about a query: merged hits, and each shard's own answer."""
 
     hits: list[ShardHit]
     shards: Answers[ShardAnswer]
 
 
-class RankedSearch(NamedTuple):
+class RankedSearch(msgspec.Struct, frozen=True):
     """What was retrieved, and the candidates as the stages of ranking ordered them: more than are shown."""
 
     retrieved: Retrieved
@@ -144,14 +144,15 @@ class Searcher:
         shown = [] if self.is_no_match(query, found, ranked) else nearest
         regions = await region_search.searched(self, caller, query, step, left_ms=left_ms) if query.regions else UNSET
         done = self.clock.monotonic()
-        timings = {
-            "wait": waited - started,
-            "resolve": resolved - waited,
-            "search": ranked.searched_at - resolved,
-            "rank": done - ranked.searched_at,
-            "total": done - started,
+        timings_ms = {
+            "wait": _ms(waited - started),
+            "encode": _ms(resolved - waited),  # all until the vector was there, the encoder's own share beside it
+            "search": _ms(ranked.searched_at - resolved),
+            "rank": _ms(done - ranked.searched_at),
+            "total": _ms(done - started),
+            **{f"encoder_{name}": round(value, 3) for name, value in found.timings_ms.items()},
+            **ranked.outcome.timings_ms,
         }
-        timings_ms = _rounded(timings, found.timings_ms) | ranked.outcome.timings_ms
         answer = self._answer(caller, query, ranked, shown, is_met, timings_ms)
         if found.flags or regions is not UNSET or _is_limited(query, shown):
             answer = structs.replace(
@@ -234,8 +235,7 @@ class Searcher:
 
     def is_no_match(self, query: Query, found: QueryVector, ranked: RankedSearch) -> bool:
         """Whether nothing that was found is like what was asked for."""
-        is_picture = all(part.kind == "image" for part in query.parts)
-        if is_picture and picture_gate.is_hopeless(found.flags):
+        if picture_gate.is_hopeless(found.flags) and all(part.kind == "image" for part in query.parts):
             return True
         return self.thresholds.rejects(query.modality, ranked.best, found.vector)
 
@@ -293,6 +293,8 @@ class Searcher:
             request = structs.replace(request, k=min(4 * request.k, RETRIEVED_MAX))
 
     def _allowed(self, tenant: str, hits: Sequence[ShardHit], exclude: Collection[str] = ()) -> list[ShardHit]:
+        if not exclude and self.blocked is None:
+            return list(hits)
         return [hit for hit in hits if hit.product_id not in exclude and not self._is_blocked(tenant, hit.dup_group)]
 
     def _is_blocked(self, tenant: str, group: bytes) -> bool:
@@ -339,7 +341,7 @@ class Searcher:
             query_id=secrets.token_hex(16),
             results=answers.results_of(shown, caller.tenant, explain=explain),
             no_match=not shown and not shards.is_partial,
-            total_candidates=sum(answer.total_candidates for answer in shards.answers),
+            total_candidates=sum([answer.total_candidates for answer in shards.answers]),
             freshness_met=is_met and not (query.token.positions and shards.is_partial),
             read_token=fresh.encoded,
             freshness=fresh.shards,
@@ -389,8 +391,10 @@ class Searcher:
 def _shown(results: Sequence[answers.Result], features: list[list[float]]) -> tuple[Shown, ...]:
     rows = features or [[]] * len(results)
     return tuple(
-        Shown(result.product_id, result.position, result.score, features=tuple(row))
-        for result, row in zip(results, rows, strict=True)
+        [
+            Shown(result.product_id, result.position, result.score, features=tuple(row))
+            for result, row in zip(results, rows, strict=True)
+        ]
     )
 
 
@@ -406,7 +410,7 @@ def _ranking(ranked: RankedSearch) -> answers.RankingFacts:
 
 def _is_met(query: Query, needed: Requirement, shards: Answers[ShardAnswer]) -> bool:
     """Whether the answer is as fresh as asked; raises FreshnessUnmet, ShardUnavailable where it must not be less."""
-    is_met = needed.is_covered and all(answer.freshness_met for answer in shards.answers)
+    is_met = needed.is_covered and all([answer.freshness_met for answer in shards.answers])
     if query.require and (not is_met or shards.is_partial):
         raise FreshnessUnmet("the index has not reached min_offset; wait longer with wait_ms, or do not require it")
     if query.forbids_partial and shards.is_partial:
@@ -439,8 +443,5 @@ def _warnings(shards: Answers[ShardAnswer], is_met: bool) -> list[str]:
     return warnings
 
 
-def _rounded(seconds: dict[str, float], encoder_ms: dict[str, float]) -> dict[str, float]:
-    """In milliseconds; ``encode`` is everything until the vector was there, with the encoder's own share beside it."""
-    timings = {"encode" if name == "resolve" else name: value * 1000 for name, value in seconds.items()}
-    timings.update({f"encoder_{name}": value for name, value in encoder_ms.items()})
-    return {name: round(value, 3) for name, value in timings.items()}
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

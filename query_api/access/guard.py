@@ -32,7 +32,7 @@ def guarded(route: "Route") -> Handler:
         if route.is_stream:  # it stays for hours, and has a limit of its own
             _count(request, key)
             return await route.handler(request)
-        with request.app[IN_HAND].one_more():
+        with request.app[IN_HAND]:
             _count(request, key)
             await _receive(request)
             response = await route.handler(request)

@@ -48,6 +48,7 @@ def remember(request: web.Request, caller: Caller) -> None:
     request[_CALLER] = caller
 
 
+@lru_cache(maxsize=1024)
 def local_caller(asked: str | None) -> Caller:
     """Who asks while no key exists: everybody on this machine may do everything, for the tenant that they name.
 

@@ -1,8 +1,6 @@
 """How much a key may ask for, and how much a process takes on. Pure: the caller says what time it is."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from query_api.access.api_keys import ApiKey
@@ -89,19 +87,19 @@ class KeyLimits:
 
 
 class InHand:
-    """The requests that a process works on. What is more is refused at once: waiting would make all of them late."""
+    """The requests that a process works on. What is more is refused at once: waiting would make all of them late.
+
+    A context manager around the work on one request, which raises Overloaded.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.count = 0
 
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Around the work on a request; raises Overloaded."""
+    def __enter__(self) -> None:
         if self.count >= self._most:
             raise Overloaded(f"{self._most} requests are in hand; come again in a moment")
         self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1

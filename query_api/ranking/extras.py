@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from query_api.ranking.ranker import Plan
@@ -24,7 +24,7 @@ _PINS_WAIT_MS = 50
 """A replica behind the one that answered the search is waited for so long."""
 
 
-class Extra(NamedTuple):
+class Extra(msgspec.Struct, frozen=True):
     """What was fetched beside the candidates.
 
     Attributes:

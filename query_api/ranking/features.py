@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from query_api.ranking.clicks_seen import ClicksSeen
-from query_api.ranking.linear import ages_us, attribute_match, fresh, personal, visual
+from query_api.ranking.linear import ages_us, attribute_match, fresh, personal
 from query_api.ranking.ranked import Ranked
 from query_api.ranking.settings import DAY_US
 from query_api.ranking.stages import Asked
@@ -39,7 +39,7 @@ def features(pool: Sequence[Ranked], asked: Asked, seen: ClicksSeen, best: float
         best: the greatest similarity retrieved.
     """
     hits = [ranked.hit for ranked in pool]
-    similarity = np.array([visual(hit) for hit in hits], np.float64)
+    similarity = np.array([hit.similarity for hit in hits], np.float64)
     columns = (
         similarity,
         min(best, 1.0) - similarity,

@@ -31,10 +31,8 @@ def linear(pool: Pool, asked: Asked) -> Pool:
     }
     shares = {name: weight * signal(pool, asked) for name, (weight, signal) in signals.items() if weight}
     if not shares and weights.visual == 1.0:  # most searches; nodes round similarities already
-        return ordered(
-            [Ranked(hit, seen, {"visual": seen}) for hit, seen in [(each.hit, visual(each.hit)) for each in pool]]
-        )
-    seen = weights.visual * np.array([visual(ranked.hit) for ranked in pool], np.float64)
+        return ordered([Ranked(each.hit, each.hit.similarity, {"visual": each.hit.similarity}) for each in pool])
+    seen = weights.visual * np.array([ranked.hit.similarity for ranked in pool], np.float64)
     names = ("visual", *shares)
     rows = np.column_stack([seen, *shares.values()]).round(DIGITS)
     totals = rows.sum(axis=1).round(DIGITS).tolist()
@@ -42,11 +40,6 @@ def linear(pool: Pool, asked: Asked) -> Pool:
         Ranked(ranked.hit, total, dict(zip(names, row, strict=True)))
         for ranked, total, row in zip(pool, totals, rows.tolist(), strict=True)
     )
-
-
-def visual(hit: ShardHit) -> float:
-    """-1 to 1. Vectors rest as fp16, so that a product and itself may come out a little above 1."""
-    return min(hit.similarity, 1.0)
 
 
 def attribute_match(pool: Sequence[Ranked], asked: Asked) -> Values:

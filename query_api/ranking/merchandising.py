@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+from msgspec.structs import replace
 
 from query_api.matching import passes
 from query_api.ranking.ranked import Ranked, ordered, scores_of
@@ -36,7 +37,7 @@ def _touched_by(each: ActiveRule, pool: Pool) -> list[int]:
 
 def _touched(ranked: Ranked, each: ActiveRule, amount: float) -> Ranked:
     moved = ranked.plus(each.rule.action, amount)
-    return moved._replace(rules=(*ranked.rules, each.rule.name))
+    return replace(moved, rules=(*ranked.rules, each.rule.name))
 
 
 def pin(pool: Pool, places: dict[str, tuple[int, str]], asked: Asked) -> Pool:
@@ -52,7 +53,7 @@ def pin(pool: Pool, places: dict[str, tuple[int, str]], asked: Asked) -> Pool:
     for ranked in sorted(pinned, key=lambda each: places[each.hit.product_id][0]):
         place, name = places[ranked.hit.product_id]
         at = min(place - 1, _end(others) if is_stock_rule else len(others))
-        others.insert(at, ranked._replace(rules=(*ranked.rules, name)))
+        others.insert(at, replace(ranked, rules=(*ranked.rules, name)))
     return _levelled(others, names)
 
 

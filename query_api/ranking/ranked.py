@@ -1,20 +1,23 @@
 """A candidate on its way through the stages: its score is always the sum of what the stages gave it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from schemas.embeddings import Vector
 from schemas.shard import ShardHit
 
+_SCORE = attrgetter("score")
 DIGITS = 6
 """What a vector's 16 bits cannot tell apart must not order anything."""
 
 
-class Ranked(NamedTuple):
+class Ranked(msgspec.Struct, frozen=True):
     """A hit with its score, and what each stage contributed to it.
 
     Attributes:
@@ -33,7 +36,7 @@ class Ranked(NamedTuple):
         """With a contribution more."""
         amount = round(amount, DIGITS)
         stages = {**self.stages, stage: round(self.stages.get(stage, 0.0) + amount, DIGITS)}
-        return self._replace(score=round(self.score + amount, DIGITS), stages=stages)
+        return replace(self, score=round(self.score + amount, DIGITS), stages=stages)
 
     def to(self, stage: str, score: float) -> "Ranked":
         """With another score, the difference being this stage's contribution."""
@@ -42,7 +45,7 @@ class Ranked(NamedTuple):
 
 def ordered(pool: Iterable[Ranked]) -> list[Ranked]:
     """By score; equal scores keep the order they had, so that equal requests are answered equally."""
-    return sorted(pool, key=lambda ranked: -ranked.score)
+    return sorted(pool, key=_SCORE, reverse=True)
 
 
 def scores_of(pool: Sequence[Ranked]) -> npt.NDArray[np.float64]:

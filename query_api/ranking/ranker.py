@@ -27,6 +27,7 @@ from schemas.metrics import Metrics
 from schemas.shard import ShardHit
 
 _IN_STOCK = AnyOf("in_stock", (True,))
+_LINEAR = Stage("linear", 0, linear, is_droppable=False)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +133,7 @@ class Ranker:
         options = asked.options
         weighing = [rule for rule in plan.rules if rule.rule.action != "pin"]
         best = pool[0].hit.similarity if pool else 0.0  # the most similar: those retrieved come first, in that order
-        stages = [Stage("linear", 0, linear, is_droppable=False)]
+        stages = [_LINEAR]
         if self.model is not None and asked.vector is not None and options.mode != "exact":
             stages.append(Stage("learned", 10, partial(self._learned, best=best)))
         if self._verifies(asked, best):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 
 import msgspec
@@ -73,13 +73,12 @@ class Stage:
     is_droppable: bool = True
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """What came of the stages: the pool, milliseconds by stage, and what was left out."""
 
     pool: Pool
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    timings_ms: dict[str, float] = {}
+    warnings: list[str] = []
 
 
 async def run_stages(

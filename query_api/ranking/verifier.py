@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 import structlog
+from msgspec.structs import replace
 
 from query_api.ranking.ranked import Ranked, ordered, scores_of
 from query_api.ranking.stages import Asked, Picture, Pool, StageSkipped
@@ -165,4 +166,4 @@ def _lifted(ranked: Ranked, count: int | None, span: float) -> Ranked:
     if count is None:
         return ranked
     share = min(1.0, count / _INLIERS_FULL) if count >= INLIERS_MIN else 0.0
-    return ranked.plus("geometry", span * share)._replace(inliers=count)
+    return replace(ranked.plus("geometry", span * share), inliers=count)

@@ -41,8 +41,7 @@ class ShardDirectory(Protocol):
     def replicas(self, shard: int) -> Sequence[Replica]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answers(Generic[A]):
+class Answers(msgspec.Struct, Generic[A], frozen=True):
     """What came back: one answer for each shard that gave one."""
 
     answers: tuple[A, ...]
@@ -54,7 +53,7 @@ class Answers(Generic[A]):
 
     @property
     def is_partial(self) -> bool:
-        return self.answered < self.total
+        return len(self.answers) < self.total
 
 
 class Scatter:

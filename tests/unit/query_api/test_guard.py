@@ -276,7 +276,7 @@ class TestLimits:
             locked = Locked(api, store)
             locked.add("few", tenant="default", quota_per_day=1)
             assert api.client.app is not None
-            with api.client.app[IN_HAND].one_more():
+            with api.client.app[IN_HAND]:
                 assert (await locked.refused(503, "GET", "/v1/products", "few"))["code"] == "overloaded"
             assert (await locked.call("GET", "/v1/products", "few")).status == 200
 
@@ -284,7 +284,7 @@ class TestLimits:
         async with running_api(tmp_path, limits=Limits(requests_max=1)) as api:
             app = api.client.app
             assert app is not None
-            with app[IN_HAND].one_more():
+            with app[IN_HAND]:
                 response = await api.client.get("/v1/products")
                 assert (response.status, (await response.json())["code"]) == (503, Overloaded.code)
                 assert response.headers["Retry-After"] == "1"

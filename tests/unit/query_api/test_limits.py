@@ -103,15 +103,15 @@ class TestKeyLimits:
 class TestInHand:
     def test_one_too_many_is_refused_and_room_comes_back(self) -> None:
         in_hand = InHand(2)
-        with in_hand.one_more(), in_hand.one_more():
-            with pytest.raises(Overloaded), in_hand.one_more():
+        with in_hand, in_hand:
+            with pytest.raises(Overloaded), in_hand:
                 pytest.fail("one too many")
             assert in_hand.count == 2
         assert in_hand.count == 0
 
     def test_room_comes_back_after_a_failure(self) -> None:
         in_hand = InHand(1)
-        with pytest.raises(ZeroDivisionError), in_hand.one_more():
+        with pytest.raises(ZeroDivisionError), in_hand:
             raise ZeroDivisionError
-        with in_hand.one_more():
+        with in_hand:
             pass
