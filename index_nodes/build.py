@@ -26,7 +26,7 @@ from index_nodes.generation import (
 )
 from index_nodes.manifest import IndexFacts
 from index_nodes.overlay import RowIds
-from index_nodes.product import ProductState
+from index_nodes.product import ProductState, decode_state
 from index_nodes.view import IndexView
 from schemas.hashing import key_hash
 from schemas.identity import ProductKey, partition_of
@@ -48,7 +48,7 @@ class BuiltProduct:
 
     @property
     def state(self) -> ProductState:
-        return ProductState.from_bytes(self.raw_state)
+        return decode_state(self.raw_state)
 
     @property
     def key(self) -> ProductKey:

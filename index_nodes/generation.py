@@ -26,7 +26,7 @@ from index_nodes.keys import HashOf, MainKeys
 from index_nodes.manifest import Manifest
 from index_nodes.overlay import RowIds
 from index_nodes.passing import LocalRows, Nearest, Passing
-from index_nodes.product import ProductState
+from index_nodes.product import ProductState, decode_state
 from schemas.embeddings import Vector
 from schemas.filters import AnyOf, Filter
 from schemas.hashing import key_hash
@@ -121,11 +121,11 @@ class Generation:
 
     def state(self, slot: int) -> ProductState:
         """What was folded into the slot."""
-        return ProductState.from_bytes(self.raw_state(slot))
+        return decode_state(self.raw_state(slot))
 
     def _hit(self, slot: int) -> ShardHit:
         """The visible product at a slot, see :func:`hits.hit_of`."""
-        return hit_of(product_id_of(self._raw_keys[slot]), ProductState.from_bytes(self._states.view(slot)))
+        return hit_of(product_id_of(self._raw_keys[slot]), decode_state(self._states.view(slot)))
 
     def raw_state(self, slot: int) -> memoryview:
         """The state as MessagePack."""

@@ -34,7 +34,7 @@ _TRAINING_ROWS_PER_LIST, _TRAINING_ROUNDS = 24, 6
 _QUERIES = 128
 """Of each of two kinds; the harder counts."""
 _RESIDUAL_ROWS = 4096
-_RESCORED = (100, 150, 200, 300, 400, 600, 800, 1600)
+_RESCORED = (40, 60, 100, 150, 200, 300, 400, 600, 800, 1600)
 _LIST_PROBED_NS, _ROW_SCANNED_NS, _ROW_RESCORED_NS = 500.0, 8.5, 400.0
 """Measured with 512 dimensions: a list opened; 128 four-bit codes by fast scan; a candidate kept and compared."""
 

@@ -77,14 +77,10 @@ class ProductState(msgspec.Struct, frozen=True):
         """The deletion, however it came here; empty where there is none."""
         return _ENCODER.encode(self.deleted) if self.deleted else b""
 
-    @staticmethod
-    def from_bytes(raw: bytes | memoryview) -> "ProductState":
-        """The state that :meth:`to_bytes` wrote."""
-        return _DECODER.decode(raw)
-
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
-_DECODER = msgspec.msgpack.Decoder(ProductState)
+decode_state = msgspec.msgpack.Decoder(ProductState).decode
+"""The state that :meth:`ProductState.to_bytes` wrote."""
 
 UNKNOWN = ProductState()
 """A product of which no record was seen."""

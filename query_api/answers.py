@@ -30,7 +30,6 @@ __all__ = [
     "looked_up",
     "product_of",
     "rank_facts",
-    "result_of",
     "results_of",
     "thumbnail_path",
     "views_of",
@@ -62,28 +61,6 @@ def product_of(hit: ShardHit, tenant: str) -> Product:
     )
 
 
-def result_of(ranked: Ranked, position: int, tenant: str, *, explain: bool = False) -> Result:
-    """The result at a position; with what its score is made of, if asked to explain."""
-    hit = ranked.hit
-    return Result(
-        product_id=hit.product_id,
-        version=hit.version,
-        title=hit.title,
-        description=hit.description,
-        attributes=_attributes(hit),
-        price=hit.price,
-        currency=hit.currency,
-        stock=hit.stock,
-        in_stock=hit.in_stock,
-        thumbnail=None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
-        position=position,
-        score=ranked.score,
-        similarity=hit.similarity,
-        source=hit.source,
-        why=rank_facts(ranked) if explain else msgspec.UNSET,
-    )
-
-
 def rank_facts(ranked: Ranked) -> RankFacts:
     """What a score is made of."""
     return RankFacts(
@@ -94,8 +71,27 @@ def rank_facts(ranked: Ranked) -> RankFacts:
 
 
 def results_of(ranked: Sequence[Ranked], tenant: str, *, explain: bool = False) -> list[Result]:
-    """The results in order, positions from 1."""
-    return [result_of(each, place, tenant, explain=explain) for place, each in enumerate(ranked, 1)]
+    """The results in order, positions from 1; with what each score is made of, if asked to explain."""
+    return [
+        Result(
+            product_id=(hit := each.hit).product_id,
+            version=hit.version,
+            title=hit.title,
+            description=hit.description,
+            attributes=_attributes(hit),
+            price=hit.price,
+            currency=hit.currency,
+            stock=hit.stock,
+            in_stock=hit.in_stock,
+            thumbnail=None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
+            position=position,
+            score=each.score,
+            similarity=hit.similarity,
+            source=hit.source,
+            why=rank_facts(each) if explain else msgspec.UNSET,
+        )
+        for position, each in enumerate(ranked, 1)
+    ]
 
 
 def looked_up(product: ShardProduct, tenant: str) -> LookedUp:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from query_api import following, problems
 from query_api.access import security
@@ -26,7 +27,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def create_app(settings: ApiSettings, parts: Parts) -> web.Application:
     """The application over parts that are open already; who opened them closes them."""
-    app = web.Application(middlewares=[surroundings], client_max_size=settings.limits.body_bytes_max)
+    app = web.Application(middlewares=[surroundings(parts)], client_max_size=settings.limits.body_bytes_max)
     app[PARTS] = parts
     app[SEARCHER] = parts.searcher()
     app[CLOSING] = asyncio.Event()
@@ -35,7 +36,7 @@ def create_app(settings: ApiSettings, parts: Parts) -> web.Application:
     app[KEY_LIMITS] = KeyLimits()
     app[IN_HAND] = InHand(settings.limits.requests_max)
     for route in ROUTES:
-        app.router.add_route(route.method, _any_text(route.path), guarded(route))
+        app.router.add_route(route.method, _any_text(route.path), guarded(route, app))
     add_pages(app)
     app.cleanup_ctx.append(_following)
     app.on_response_prepare.append(security.Secured(settings.cors_origins))
@@ -43,22 +44,25 @@ def create_app(settings: ApiSettings, parts: Parts) -> web.Application:
     return app
 
 
-@web.middleware
-async def surroundings(request: web.Request, handler: Handler) -> web.StreamResponse:
+def surroundings(parts: Parts) -> Middleware:
     """Access, problems, metrics and one log line per fault, the same for every route."""
-    parts = request.app[PARTS]
-    started = parts.clock.monotonic()
-    response = await _answered(request, handler, parts.settings.cors_origins)
-    route = _route_name(request)
-    parts.metrics.count("freshlens_requests_total", route=route, status=str(response.status))
-    parts.metrics.observe("freshlens_request_seconds", parts.clock.monotonic() - started, route=route)
-    return response
+
+    @web.middleware
+    async def surround(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = parts.clock.monotonic()
+        response = await _answered(request, handler, parts)
+        route = _route_name(request)
+        parts.metrics.count("freshlens_requests_total", route=route, status=str(response.status))
+        parts.metrics.observe("freshlens_request_seconds", parts.clock.monotonic() - started, route=route)
+        return response
+
+    return surround
 
 
-async def _answered(request: web.Request, handler: Handler, origins: tuple[str, ...]) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: Handler, parts: Parts) -> web.StreamResponse:
     try:
-        check_local(request)
-        if security.is_preflight(request, origins):
+        check_local(request, parts)
+        if security.is_preflight(request, parts.settings.cors_origins):
             return security.preflight()
         return await handler(request)
     except FreshlensError as error:

@@ -410,7 +410,7 @@ def _ranking(ranked: RankedSearch) -> answers.RankingFacts:
 
 def _is_met(query: Query, needed: Requirement, shards: Answers[ShardAnswer]) -> bool:
     """Whether the answer is as fresh as asked; raises FreshnessUnmet, ShardUnavailable where it must not be less."""
-    is_met = needed.is_covered and all([answer.freshness_met for answer in shards.answers])
+    is_met = needed.is_covered and all(answer.freshness_met for answer in shards.answers)
     if query.require and (not is_met or shards.is_partial):
         raise FreshnessUnmet("the index has not reached min_offset; wait longer with wait_ms, or do not require it")
     if query.forbids_partial and shards.is_partial:

@@ -10,6 +10,9 @@ from aiohttp import web
 from query_api.access.api_keys import ApiKey
 from query_api.access.identity import caller_of, check_access, check_may, key_caller, local_caller, remember
 from query_api.access.keys import IN_HAND, KEY_LIMITS, PARTS
+from query_api.access.limits import KeyLimits
+from query_api.parts import Parts
+from schemas.clock import Clock
 
 if TYPE_CHECKING:
     from query_api.routes.table import Route
@@ -22,18 +25,20 @@ BODY_TIMEOUT_S = 60.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def guarded(route: "Route") -> Handler:
+def guarded(route: "Route", app: web.Application) -> Handler:
     """The route's handler behind its guard; a route without a scope is open to everybody."""
     if route.scope is None:
         return route.handler
+    # What a request would have to ask its application for each time.
+    parts, in_hand, limits = app[PARTS], app[IN_HAND], app[KEY_LIMITS]
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        key = admit(request, route)
+        key = admit(request, route, parts)
         if route.is_stream:  # it stays for hours, and has a limit of its own
-            _count(request, key)
+            _count(key, limits, parts.clock)
             return await route.handler(request)
-        with request.app[IN_HAND]:
-            _count(request, key)
+        with in_hand:
+            _count(key, limits, parts.clock)
             await _receive(request)
             response = await route.handler(request)
         if route.scope == "publish":
@@ -43,14 +48,14 @@ def guarded(route: "Route") -> Handler:
     return handle
 
 
-def admit(request: web.Request, route: "Route") -> ApiKey | None:
+def admit(request: web.Request, route: "Route", parts: Parts) -> ApiKey | None:
     """Find out who asks, and let them in or not: with which key, or None while there are no keys.
 
     Raises:
         Unauthorized, TenantRefused, ScopeMissing; InvalidProduct: ``invalid-tenant``.
     """
     assert route.scope is not None
-    parts, asked = request.app[PARTS], request.query.get("tenant")
+    asked = request.query.get("tenant")
     if parts.keys.is_empty:
         remember(request, local_caller(asked))
         return None
@@ -61,18 +66,16 @@ def admit(request: web.Request, route: "Route") -> ApiKey | None:
     return key
 
 
-def check_local(request: web.Request) -> None:
+def check_local(request: web.Request, parts: Parts) -> None:
     """While no key exists, only this machine is served, whatever the path; raises HostRefused."""
-    parts = request.app[PARTS]
     if parts.keys.is_empty:
         check_access(request, parts.settings.host, parts.settings.cors_origins)
 
 
-def _count(request: web.Request, key: ApiKey | None) -> None:
+def _count(key: ApiKey | None, limits: KeyLimits, clock: Clock) -> None:
     """Against the key's own limits, after every other reason to refuse it; raises RateLimited, QuotaUsed."""
     if key is not None:
-        clock = request.app[PARTS].clock
-        request.app[KEY_LIMITS].take(key, now_s=clock.monotonic(), now_us=clock.now_us())
+        limits.take(key, now_s=clock.monotonic(), now_us=clock.now_us())
 
 
 async def _receive(request: web.Request) -> None:

@@ -13,7 +13,7 @@ import fastavro
 import msgspec
 import pytest
 
-from index_nodes.product import UNKNOWN, ProductState, fold
+from index_nodes.product import UNKNOWN, decode_state, fold
 from schemas.errors import UnsupportedSchema
 from schemas.framing import CODECS, Codec, _fingerprint, history
 from schemas.index_log import IndexLogRecord
@@ -207,7 +207,7 @@ def test_the_state_of_an_old_record_has_its_old_bytes() -> None:
     before = msgspec.msgpack.encode((content, None))  # as version 1 wrote every field, in this order
     state, _ = fold(UNKNOWN, _written_by_version_1())
     assert state.live_bytes() == before
-    assert ProductState.from_bytes(state.to_bytes()) == state
+    assert decode_state(state.to_bytes()) == state
 
 
 def test_what_version_2_added_is_kept_in_the_state() -> None:
@@ -220,6 +220,6 @@ def test_what_version_2_added_is_kept_in_the_state() -> None:
     raw = CODECS["index-log"].encode(record)
     assert CODECS["index-log"].decode(raw, IndexLogRecord) == record
     state, _ = fold(UNKNOWN, record)
-    kept = ProductState.from_bytes(state.to_bytes())
+    kept = decode_state(state.to_bytes())
     assert kept.content is not None
     assert (kept.content.agreement, kept.views[0].timestamp_ms, kept.views[0].flags) == (0.5, 1500, ("dark",))

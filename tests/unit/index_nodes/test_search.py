@@ -214,3 +214,11 @@ def test_ties_at_the_last_place_are_decided_by_key(index: Index, exact: bool) ->
         for k in (1, 5, 13):
             assert [hit.product_id for hit in index.search(RED, k, exact=exact).hits] == names[:k]
         index.compact_and_swap()
+
+
+def test_a_product_and_itself_are_alike_by_one_at_most(index: Index) -> None:
+    rows = [records.picture(n) for n in range(40)]
+    index.apply(*(records.content(f"p{n}", 1, [row]) for n, row in enumerate(rows)))
+    rounded = [row.astype(np.float16).astype(np.float32) for row in rows]
+    assert max(float(row @ row) for row in rounded) > 1.0  # as sixteen bits leave them
+    assert {index.search(row, 1).hits[0].similarity for row in rounded} <= {round(1 - n / 1e6, 6) for n in range(1000)}

@@ -24,10 +24,6 @@ def test_alone_the_visual_score_is_the_similarity() -> None:
     ]
 
 
-def test_a_product_and_itself_have_one_at_most() -> None:
-    assert linear(pool(hit("a", 1.0004)), asked())[0].score == 1.0
-
-
 def test_preferred_attributes_count_by_their_share() -> None:
     prefer = parse_filter({"color": "red", "price": {"lt": 10}})
     both = hit("both", 0.1, attributes={"color": "red"}, price=5.0)

@@ -1,0 +1,50 @@
+"""The shard of this process: what an answer says of itself is of the view that was searched."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from index_nodes import shard as shard_module
+from index_nodes.search import Found
+from index_nodes.settings import NodeSettings
+from index_nodes.shard import LocalShard
+from schemas.clock import ManualClock
+from schemas.metrics import NullMetrics
+from schemas.shard import ShardSearch
+from tests.unit.index_nodes import records
+from tests.unit.index_nodes.conftest import Index
+from topics.settings import KafkaSettings
+
+RED = records.picture(1)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+async def test_an_answer_is_as_fresh_as_the_view_that_was_searched(
+    index: Index, monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    """While a search runs in the pool the replica goes on; what comes meanwhile the answer must not claim."""
+    index.apply(records.content("before", 1, [RED]))
+    known = dict(index.view.offsets.applied)
+    search = shard_module.search
+
+    def slowly(*given: object, **named: object) -> Found:
+        index.apply(records.content("meanwhile", 1, [RED]))
+        return search(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shard_module, "search", slowly)
+    node = NodeSettings(KafkaSettings("localhost:9092"), index.lane, "")
+    follower = SimpleNamespace(replica=index.replica, answers=True)
+    shard = LocalShard(node, follower, ManualClock(), NullMetrics())  # type: ignore[arg-type]
+    request = ShardSearch(
+        lane=index.lane.name,
+        layout_id=index.lane.layout.layout_id,
+        tenant="default",
+        vector=RED.astype("<f4").tobytes(),
+        exact=exact,
+    )
+    answer = await asyncio.wait_for(shard.search(request), 30)
+    shard.close()
+    assert [hit.product_id for hit in answer.hits] == ["before"]
+    assert answer.state.applied == known
+    assert dict(index.view.offsets.applied) != known
