@@ -87,50 +87,27 @@ def exported(network: Any, side: int) -> bytes:
 
 
 def quantised(folder: Path | None, weights_id: str, side: int, threads: int) -> OnnxImages | None:
-    """The eight-bit trunk in a model's folder; None without one, without the packages, or if it must not be served."""
+    """The eight-bit trunk in a model's folder; None without one, without the packages, or if it must not be served.
+
+    A processor without instructions for eight bits (VNNI and the like) multiplies them in sixteen, which overflow. It
+    gives other answers, and is quicker at float32 than with weights that do not overflow (docs/adr/0013).
+    """
     path = folder / QUANTISED if folder else None
     if path is None or not path.exists():
         return None
     try:
-        return _exact(path.read_bytes(), weights_id, side, threads)
-    except Exception as error:  # not to be served; not installed; or a file that is none
+        images = OnnxImages(path.read_bytes(), threads)
+        if images.facts.get(WEIGHTS_ID) != weights_id:
+            raise ValueError("it was made of other weights")
+        cosine = agreement(images, side)
+    except Exception as error:  # of other weights; not installed; or a file that is none
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         _log.warning("the trunk in eight bits is not used", reason=reason, file=str(path))
         return None
-
-
-def _exact(graph: bytes, weights_id: str, side: int, threads: int) -> OnnxImages:
-    """The trunk as it is where this processor gives the known answers, else with its weights shifted.
-
-    Raises:
-        ValueError: it is of other weights, or this processor gives other answers in either way.
-    """
-    images = OnnxImages(graph, threads)
-    if images.facts.get(WEIGHTS_ID) != weights_id:
-        raise ValueError("it was made of other weights")
-    if agreement(images, side) >= _SAME_COSINE_MIN:
-        return images
-    images = OnnxImages(shifted(graph), threads)
-    if (cosine := agreement(images, side)) < _SAME_COSINE_MIN:
-        raise ValueError(f"this processor computes it otherwise (cosine {cosine:.4f})")
+    if cosine < _SAME_COSINE_MIN:
+        _log.info("the trunk in eight bits is not used", reason="this processor overflows", cosine=round(cosine, 4))
+        return None
     return images
-
-
-def shifted(graph: bytes) -> bytes:
-    """The graph with weights of 0..255 instead of -128..127, and the zero shifted as well, so that it says the same.
-
-    A processor without instructions for eight bits (VNNI and the like) multiplies the one kind in sixteen bits, which
-    overflow, and the other exactly; one that has them is quicker with the first.
-    """
-    import numpy as np
-    import onnx
-
-    model = onnx.load_from_string(graph)
-    for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.INT8:  # a weight, or where its zero lies
-            values = onnx.numpy_helper.to_array(tensor).astype(np.int16) + 128
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.uint8), tensor.name))
-    return bytes(model.SerializeToString())
 
 
 def agreement(images: OnnxImages, side: int) -> float:
