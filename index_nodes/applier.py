@@ -68,7 +68,7 @@ class Applier:
         self._overlay = Overlay(generation.slots, generation.kinds)
         self._main_alive = Liveness(np.ones(len(generation), np.bool_))
         self._main_live = len(generation)
-        self._delta = Delta(lane.space.dim, builder, block_rows)
+        self._delta = Delta(lane.space.dim, builder, block_rows, generation.codebook)
         self._products = generation.products
         self._has_deaths = False
         self.blocked: dict[int, Blocked] = {}

@@ -2,6 +2,7 @@
 
 import bisect
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,15 +33,15 @@ class DeltaView:
 
 
 class Delta:
-    """The delta under its one writer."""
+    """The delta under its one writer. ``codebook``: as :func:`codes.no_rows` takes it; None: rows are not coded."""
 
-    def __init__(self, dim: int, builder: GraphBuilder, block_rows: int = BLOCK_ROWS) -> None:
-        self._dim, self._block_rows, self._builder = dim, block_rows, builder
+    def __init__(self, dim: int, builder: GraphBuilder, block_rows: int = BLOCK_ROWS, codebook: Any = None) -> None:
+        self._dim, self._block_rows, self._builder, self._codebook = dim, block_rows, builder, codebook
         self._slots = GrowingArray(np.int32)
         self._alive = Liveness(np.zeros(0, np.bool_))
         self._sealed: list[Segment] = []
         self._building: set[int] = set()
-        self._tail = OpenTail(0, dim, block_rows)
+        self._tail = OpenTail(0, dim, block_rows, codebook)
         self.live = 0
 
     def __len__(self) -> int:
@@ -92,7 +93,7 @@ class Delta:
 
     def _seal(self) -> None:
         block = self._tail.seal()
-        self._tail = OpenTail(len(self._slots), self._dim, self._block_rows)
+        self._tail = OpenTail(len(self._slots), self._dim, self._block_rows, self._codebook)
         alive = self._alive.frozen()[block.first_row :]
         self._sealed.append(block)
         if alive.any():

@@ -36,6 +36,10 @@ class ExactRows:
             return Nearest(passing.rows[places], scores)
         return self._nearest(query, wanted, passing.count, passing.selector)
 
+    def nearest(self, query: Vector, wanted: int) -> Nearest:
+        """As :meth:`search`, where all pass."""
+        return self._nearest(query, wanted, len(self), None)
+
     @cached_property
     def index(self) -> Any:
         """The same as a FAISS index, whose codes are these vectors."""

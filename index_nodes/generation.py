@@ -98,6 +98,11 @@ class Generation:
         return len(self._states)
 
     @property
+    def codebook(self) -> Any:
+        """By which new rows are coded, see :attr:`ivf.IvfIndex.codebook`; None where there are too few rows for one."""
+        return self.index.codebook if self.index else None
+
+    @property
     def products(self) -> int:
         """Visible ones."""
         return int(np.count_nonzero(self.visible))

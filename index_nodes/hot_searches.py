@@ -17,7 +17,7 @@ import numpy as np
 
 from index_nodes.exact import TIE
 from index_nodes.overlay import Overlay
-from index_nodes.passing import Nearest, Passing
+from index_nodes.passing import Nearest, Passing, joined
 from index_nodes.view import IndexView
 from schemas.embeddings import Vector
 from schemas.filters import Filter
@@ -115,7 +115,7 @@ def _now(kept: _Kept, view: IndexView, wanted: int, query: Vector, passing: Pass
         return None
     still = kept.nearest.among(passing.includes(kept.nearest.rows))
     gained = _gained(kept, view, query, passing) if entries > kept.entries else _NOTHING
-    nearest = _merged(still, gained.among(gained.scores >= kept.floor))
+    nearest = joined(still, gained.among(gained.scores >= kept.floor))
     is_whole = kept.floor == -np.inf or len(still.rows) == len(kept.nearest.rows)
     # Of those that tie with the floor some may have been left out, which counts once a place among the best is free.
     enough = int(np.count_nonzero(nearest.scores > kept.floor + TIE)) >= wanted
@@ -129,14 +129,6 @@ def _gained(kept: _Kept, view: IndexView, query: Vector, passing: Passing) -> Ne
     rows = rows[passing.includes(rows)]
     rows = rows[~np.isin(rows, kept.nearest.rows)]
     return Nearest(rows, view.generation.vectors[rows].astype(np.float32) @ query)
-
-
-def _merged(one: Nearest, other: Nearest) -> Nearest:
-    if not len(other.rows):
-        return one
-    rows, scores = np.concatenate([one.rows, other.rows]), np.concatenate([one.scores, other.scores])
-    order = np.argsort(-scores, kind="stable")
-    return Nearest(rows[order], scores[order])
 
 
 _NOTHING = Nearest(np.empty(0, np.int64), np.empty(0, np.float32))

@@ -87,6 +87,13 @@ class IvfIndex:
         near = rows[0][rows[0] >= 0]
         return 2 * int(np.count_nonzero(passing.includes(near))) >= expected * len(near) / seen
 
+    @property
+    def codebook(self) -> Any:
+        """A trained ``IndexPQFastScan`` without rows: four bits for every two dimensions, as what chooses the lists."""
+        coarse = faiss.clone_index(self.index.quantizer)  # a copy: it may outlive this index
+        coarse.reset()
+        return coarse
+
     @cached_property
     def _rescoring(self) -> Any:
         return faiss.IndexRefine(self.index, self.exact.index)

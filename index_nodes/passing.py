@@ -28,6 +28,15 @@ class Nearest(NamedTuple):
         return self if kept.all() else Nearest(self.rows[kept], self.scores[kept])
 
 
+def joined(one: Nearest, other: Nearest) -> Nearest:
+    """Both, best first; of equal scores those of the first come first."""
+    if not len(other.rows):
+        return one
+    rows, scores = np.concatenate([one.rows, other.rows]), np.concatenate([one.scores, other.scores])
+    order = np.argsort(-scores, kind="stable")
+    return Nearest(rows[order], scores[order])
+
+
 class Passing:
     """A bitmap and what is derived from it, each form at most once. ``mask`` (n,) bool is not changed any more."""
 

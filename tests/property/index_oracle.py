@@ -95,7 +95,7 @@ class Oracle:
             if scores:
                 assert product.content is not None
                 group = product.content.dup_group if collapse else b""
-                scored.append((-round(max(scores), 6), product_id, group or product_id))
+                scored.append((-min(round(max(scores), 6), 1.0), product_id, group or product_id))
         best: dict[bytes | str, tuple[str, float]] = {}
         for score, product_id, group in sorted(scored):
             best.setdefault(group, (product_id, -score))

@@ -43,7 +43,7 @@ class Product:
     def score(self, query: Vector) -> float:
         """The best of its views."""
         raw = np.stack([np.frombuffer(vector, "<f2") for vector in self.vectors.values()]).astype(np.float64)
-        return float((raw @ query.astype(np.float64)).max().round(6))
+        return float((raw @ query.astype(np.float64)).max().round(6).clip(-1, 1))
 
 
 Fold = dict[str, Product]
