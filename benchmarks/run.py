@@ -10,8 +10,8 @@ import time
 
 VECTORS = ("drawn_vectors", "clustered_vectors")
 ALL = (
-    "node_search", "probes", "blocks", "streaming_updates", "memory", "compaction", "restart", "runbook", "filters",
-    "ablation", "growth", "freshness", "own_vectors", "overload", "hot_lane", "overtaking",
+    "node_search", "probes", "blocks", "codes", "streaming_updates", "memory", "compaction", "restart", "runbook",
+    "filters", "ablation", "growth", "freshness", "own_vectors", "overload", "hot_lane", "overtaking",
     "encoder", "ingest", "ingest_kafka", "live_freshness",
 )  # fmt: skip
 
