@@ -1,8 +1,7 @@
 """New rows as short codes: FAISS scans them many times faster than full vectors, by which the best are compared.
 
 Four bits stand for every two dimensions. The codebook is the one by which the generation chooses its lists, so nothing
-has to be learnt; where the new rows are of another kind than the old ones, more of them are compared for the same
-recall (docs/adr/0016).
+has to be learnt; rows of a kind that the generation has not seen are coded less well (docs/adr/0016).
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from index_nodes.passing import Nearest, faiss
 from schemas.embeddings import Vector
 
 RESCORED = 128
-"""Candidates compared by their full vectors for ten results; of more results, as many more."""
+"""So many candidates are compared by their full vectors; for more than 16 results, eight times as many as those."""
 _RESCORED_EACH = 8
 
 
