@@ -70,7 +70,8 @@ Rows of the vocabulary that no text explained are zero: unknown words carry no m
 
 ## Figures
 
-Measured on pictures not learned from, with the model as it is served: weights rounded to fp16, the trunk to eight bits,
+Measured on pictures not learned from, with the model as it is served where the processor multiplies eight bits itself
+(elsewhere its trunk runs at float32, within these intervals): weights rounded to fp16, the trunk to eight bits,
 which agree with float32 to {int8:.4f} in the hardest picture judged. In brackets the interval that holds 95 % of
 bootstrap resamplings of the queries (296 grocery photos, 341 garments, 1,000 drawn photos). `figures.json` has all.
 
