@@ -94,7 +94,8 @@ class LocalShard:
     def _state(self, replica: Replica, view: IndexView) -> ShardState:
         """How fresh an answer of this view is, which may no longer be the replica's newest."""
         lag_ms = replica.lag_ms(self._clock.now_us())
-        stale = self._is_stale(replica, lag_ms)
+        is_held_up = replica.blocked is not None or view.offsets.is_skimmed
+        stale = is_held_up or lag_ms > self._settings.stale_after_ms
         if self._last_state is not None and self._last_state[0] is view:
             last = self._last_state[1]
             if (last.lag_ms, last.stale, last.generation) == (lag_ms, stale, replica.seq):
@@ -109,10 +110,6 @@ class LocalShard:
         )
         self._last_state = view, state
         return state
-
-    def _is_stale(self, replica: Replica, lag_ms: int) -> bool:
-        is_held_up = replica.blocked is not None or replica.view.offsets.is_skimmed
-        return is_held_up or lag_ms > self._settings.stale_after_ms
 
     def _check(self, lane: str, layout_id: str) -> None:
         if (lane, layout_id) != (ours := self._served):

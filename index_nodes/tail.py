@@ -60,19 +60,17 @@ class Block:
         """
         if self.coded is not None and passing.count > max(wanted, _PASSING_SHARE * len(self)):
             fetched = math.ceil(wanted * len(self) / passing.count)
-            found = joined(self.coded.search(query, fetched), self._newest(query, fetched, len(self.coded)))
+            newest = self._uncoded.nearest(query, fetched)
+            newest = Nearest(newest.rows + len(self.coded), newest.scores)
+            found = joined(self.coded.search(query, fetched), newest)
             found = found.among(passing.includes(found.rows))
             if len(found.rows) >= wanted:
                 return found
         return self.exact.search(query, wanted, passing)
 
-    def _newest(self, query: Vector, wanted: int, coded: int) -> Nearest:
-        found = self._rest.nearest(query, wanted)
-        return Nearest(found.rows + coded, found.scores)
-
     @cached_property
-    def _rest(self) -> ExactRows:
-        return ExactRows(self.vectors[len(self.coded) if self.coded else 0 :])
+    def _uncoded(self) -> ExactRows:
+        return ExactRows(self.vectors[len(self.coded or ()) :])
 
 
 class OpenTail:

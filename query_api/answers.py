@@ -1,6 +1,7 @@
 """From what shards answer to what callers are told; the types are those of :mod:`schemas.answers`."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,6 @@ from schemas.answers import (
     ShardCount,
     ShardFreshness,
 )
-from schemas.events import Attributes
 from schemas.shard import ShardHit, ShardProduct, ShardState
 
 __all__ = [
@@ -47,18 +47,7 @@ def thumbnail_path(tenant: str, content_hash: bytes, size: int = _THUMBNAIL_SIZE
 
 def product_of(hit: ShardHit, tenant: str) -> Product:
     """The product behind a hit."""
-    return Product(
-        product_id=hit.product_id,
-        version=hit.version,
-        title=hit.title,
-        description=hit.description,
-        attributes=_attributes(hit),
-        price=hit.price,
-        currency=hit.currency,
-        stock=hit.stock,
-        in_stock=hit.in_stock,
-        thumbnail=None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
-    )
+    return Product(**_told(hit, tenant))
 
 
 def rank_facts(ranked: Ranked) -> RankFacts:
@@ -74,20 +63,11 @@ def results_of(ranked: Sequence[Ranked], tenant: str, *, explain: bool = False) 
     """The results in order, positions from 1; with what each score is made of, if asked to explain."""
     return [
         Result(
-            product_id=(hit := each.hit).product_id,
-            version=hit.version,
-            title=hit.title,
-            description=hit.description,
-            attributes=_attributes(hit),
-            price=hit.price,
-            currency=hit.currency,
-            stock=hit.stock,
-            in_stock=hit.in_stock,
-            thumbnail=None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
+            **_told(each.hit, tenant),
             position=position,
             score=each.score,
-            similarity=hit.similarity,
-            source=hit.source,
+            similarity=each.hit.similarity,
+            source=each.hit.source,
             why=rank_facts(each) if explain else msgspec.UNSET,
         )
         for position, each in enumerate(ranked, 1)
@@ -135,9 +115,9 @@ def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:
     ]
 
 
-def _attributes(hit: ShardHit) -> Attributes:
-    """With the offer among them: whatever a filter can name can be read there."""
-    attributes = dict(hit.attributes)
+def _told(hit: ShardHit, tenant: str) -> dict[str, Any]:
+    """What shoppers are told of a product, field by field."""
+    attributes = dict(hit.attributes)  # with the offer among them: whatever a filter can name can be read there
     if hit.price is not None:
         attributes["price"] = hit.price
     if hit.currency is not None:
@@ -145,4 +125,15 @@ def _attributes(hit: ShardHit) -> Attributes:
     if hit.stock is not None:
         attributes["stock"] = hit.stock
     attributes["in_stock"] = hit.in_stock
-    return attributes
+    return {
+        "product_id": hit.product_id,
+        "version": hit.version,
+        "title": hit.title,
+        "description": hit.description,
+        "attributes": attributes,
+        "price": hit.price,
+        "currency": hit.currency,
+        "stock": hit.stock,
+        "in_stock": hit.in_stock,
+        "thumbnail": None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
+    }

@@ -43,18 +43,20 @@ class Pressure:
 
     target_ms: float
     costs: dict[Step, Cost] = field(default_factory=dict)
-    in_hand: int = 0
-    """Searches that have begun and not ended."""
     _by_step: list[int] = field(default_factory=lambda: [0] * len(Step))
     _most: int = 0
     _most_at_s: float = 0.0
+
+    @property
+    def in_hand(self) -> int:
+        """Searches that have begun and not ended."""
+        return sum(self._by_step)
 
     def begin(self, now_s: float) -> Turn:
         """A search begins; its step says what it has to leave out."""
         self._note(self.in_hand + 1, now_s)
         self._forget(now_s)
         step = self.step
-        self.in_hand += 1
         self._by_step[step] += 1
         return Turn(step, now_s, self.in_hand, self._is_alike(step))
 
@@ -65,7 +67,6 @@ class Pressure:
             known = self.costs.get(turn.step)
             mean_ms = taken_ms if known is None else known.ms + (taken_ms - known.ms) * _WEIGHT
             self.costs[turn.step] = Cost(mean_ms, now_s)
-        self.in_hand -= 1
         self._by_step[turn.step] -= 1
 
     @property
