@@ -65,7 +65,7 @@ class Applier:
         self._rows_max, self._voided, self._is_void = rows_max, voided, is_void
         self._generation, self._lane, self._metrics, self._builder = generation, lane, metrics, builder
         self._keys = SlotKeys(generation.keys)
-        self._overlay = Overlay(generation.slots, generation.kinds)
+        self._overlay = Overlay(generation.visible, generation.kinds)
         self._main_alive = Liveness(np.ones(len(generation), np.bool_))
         self._main_live = len(generation)
         self._delta = Delta(lane.space.dim, builder, block_rows, generation.codebook)
@@ -249,6 +249,7 @@ class Applier:
             slots=len(self._keys),
             overlay=self._overlay.captured(),
             main_alive=self._main_alive.frozen(),
+            main_live=self._main_live,
             delta=self._delta.captured(),
             offsets=offsets,
             digests=dict(self._digests),

@@ -27,6 +27,14 @@ class DeltaView:
         vector: npt.NDArray[np.float16] = segment.vectors[row - segment.first_row]
         return vector
 
+    def slots_of(self, segment: Segment) -> Rows:
+        """(n,) int32: the slot of each row of a segment."""
+        return self.slots[segment.first_row : segment.first_row + len(segment)]
+
+    def alive_of(self, segment: Segment) -> Mask:
+        """(n,) bool: which rows of a segment live."""
+        return self.alive[segment.first_row : segment.first_row + len(segment)]
+
     @property
     def graphs(self) -> int:
         return sum(isinstance(segment, Graph) for segment in self.segments)

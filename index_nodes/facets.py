@@ -5,7 +5,8 @@ import numpy.typing as npt
 
 from index_nodes.arrays import Mask
 from index_nodes.columns import PRODUCT_ID, Column, Kind
-from index_nodes.view import IndexView, Selection
+from index_nodes.selection import Selection
+from index_nodes.view import IndexView
 from schemas.errors import InvalidQuery
 from schemas.filters import Scalar
 from schemas.shard import FACET_VALUES_MAX, ShardFacet
@@ -25,7 +26,7 @@ def facet(view: IndexView, tenant: str, selection: Selection, name: str) -> Shar
     kind = view.kinds(tenant)[name]
     slots = selection.slots.mask
     below = slots[: view.generation.slots].copy()
-    below[view.touched] = False
+    below[view.overlay.below] = False
     overlay = view.overlay
     above = overlay.current & slots[overlay.slots]
     fresh = overlay.overlay.column(tenant, name, overlay.count)

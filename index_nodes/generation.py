@@ -7,9 +7,10 @@ content without a picture.
 
 import functools
 import hashlib
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from schemas.identity import ProductKey
 from schemas.layout import NextOffset
 from schemas.shard import ShardHit
 
+T = TypeVar("T")
 PRODUCTS, KEYS, TENANTS, EXTRA_ROWS, FIELDS, VECTORS, INDEX = (
     "products.arrow", "keys.arrow", "tenants.arrow", "extra-rows.arrow", "fields.arrow", "vectors.f16", "index.faiss"
 )  # fmt: skip
@@ -80,10 +82,10 @@ class Generation:
         self._fields = {(row["tenant"], row["name"]): number for number, row in enumerate(_names(tables[FIELDS]))}
         self._field_table = tables[FIELDS].combine_chunks()
         self.kinds = _kinds(tables[FIELDS])
-        # An LRU of bitmaps of p bytes each: filters repeat, and below the overlay they never change.
-        self.passing = functools.lru_cache(maxsize=64)(self._passing)
+        # Of bitmaps of p bytes each: filters repeat, and below the overlay they never change.
+        self.passing = _remembering(self._passing, 64)
         # Products that are found are found again, and what was folded here never changes.
-        self.hit = functools.lru_cache(maxsize=_HITS_MAX)(self._hit)
+        self.hit = _remembering(self._hit, _HITS_MAX)
 
     def __len__(self) -> int:
         return len(self.exact)
@@ -217,6 +219,19 @@ class Generation:
         if kind is not Kind.STRING:
             return Column(kind, ids, _values(row["numbers"]))
         return Column(kind, ids, _values(row["codes"]), SortedDictionary(ArrowValues(row["strings"].values)))
+
+
+def _remembering(method: Callable[..., T], count: int) -> Callable[..., T]:
+    """A method that remembers its last answers, without keeping its own object from being let go at once."""
+    weak = weakref.WeakMethod(method)
+
+    @functools.lru_cache(maxsize=count)
+    def remembered(*arguments: Hashable) -> T:
+        bound = weak()
+        assert bound is not None  # whoever calls it holds the object
+        return bound(*arguments)
+
+    return remembered
 
 
 class Blobs:

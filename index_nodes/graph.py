@@ -55,10 +55,10 @@ class Graph:
         The graph knows no filter, so it is asked for more by the share that passes; where that is not enough the
         passing rows are scanned.
         """
-        if passing.count > max(wanted, _EXACT_ROWS_MAX):
+        if passing.about > max(wanted, _EXACT_ROWS_MAX):
             fetched = wanted + 2
-            if passing.count < len(self.labels):
-                fetched = int(1.5 * wanted * len(self.labels) / passing.count) + 8
+            if passing.about < len(self.labels):
+                fetched = int(1.5 * wanted * len(self.labels) / passing.about) + 8
             if fetched < len(self.labels) // 8:
                 found = self._nearest(query, fetched)
                 found = found.among(passing.includes(found.rows))

@@ -7,6 +7,7 @@ after it, and readers who captured less ignore that.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +30,16 @@ class Overlay:
     """Append-only, with one writer.
 
     Args:
-        main_slots: slots of the generation below.
+        main_visible: (n,) bool, the slots of the generation below whose product is visible.
         main_kinds: tenant → field → kind, of the generation; the first value of any other field decides its kind.
     """
 
-    def __init__(self, main_slots: int, main_kinds: dict[str, dict[str, Kind]]) -> None:
-        self._main_slots, self._main_kinds = main_slots, main_kinds
+    def __init__(self, main_visible: Mask, main_kinds: dict[str, dict[str, Kind]]) -> None:
+        self._main_visible, self._main_kinds = main_visible, main_kinds
         self.kinds = {tenant: dict(kinds) for tenant, kinds in main_kinds.items()}
         self.states: list[ProductState] = []
         self.rows: list[RowIds] = []
-        self._newest = np.full(max(1, main_slots), _NONE, np.int32)  # slot → its newest entry
+        self._newest = np.full(max(1, len(main_visible)), _NONE, np.int32)  # slot → its newest entry
         self.slots = GrowingArray(np.int32)
         self._before = GrowingArray(np.int32)
         self.after = GrowingArray(np.int32)
@@ -48,9 +49,16 @@ class Overlay:
         self.tenant_codes: dict[str, int] = {}
         self._columns: dict[tuple[str, str], GrowingColumn] = {}
         self.touched = 0
+        self._shown = _Shown()
+        self._shown_of: dict[str, _Shown] = {}
 
     def __len__(self) -> int:
         return len(self.states)
+
+    @property
+    def main_slots(self) -> int:
+        """Slots of the generation below."""
+        return len(self._main_visible)
 
     def append(self, slot: int, key: ProductKey, state: ProductState, rows: RowIds) -> None:
         """The product at ``slot`` has a new state."""
@@ -65,6 +73,7 @@ class Overlay:
         self.content_versions.append(state.content_version)
         if state.is_visible:
             self._index(entry, key, state)
+        self._count(slot, key.tenant, entry, state.is_visible, before)
         self._make_newest(slot, entry, before)
 
     def newest(self, slot: int) -> int:
@@ -94,12 +103,24 @@ class Overlay:
 
     def rewritten(self, keys: SlotKeys) -> "Overlay":
         """The same with current entries only; views keep the old one."""
-        fresh = Overlay(self._main_slots, self._main_kinds)
+        fresh = Overlay(self._main_visible, self._main_kinds)
         fresh.kinds = self.kinds  # a kind once accepted stays
         for entry in np.flatnonzero(self.captured().current).tolist():
             slot = int(self.slots[entry])
             fresh.append(slot, keys.key(slot), self.states[entry], self.rows[entry])
         return fresh
+
+    def shown(self, tenant: str | None, count: int) -> "Counts":
+        """Of a tenant's products, or everyone's, as of the first ``count`` entries."""
+        shown = self._shown if tenant is None else self._shown_of.get(tenant)
+        return NO_COUNTS if shown is None else shown.at(count)
+
+    def _count(self, slot: int, tenant: str, entry: int, is_visible: bool, before: int) -> None:
+        was_visible = before != _NONE and self.states[before].is_visible
+        was_below = before == _NONE and slot < self.main_slots and bool(self._main_visible[slot])
+        shown = self._shown_of.get(tenant) or self._shown_of.setdefault(tenant, _Shown())
+        for each in (self._shown, shown):
+            each.append(entry, is_visible - was_visible, is_visible - was_visible - was_below)
 
     def _make_newest(self, slot: int, entry: int, before: int) -> None:
         if slot >= len(self._newest):
@@ -122,6 +143,36 @@ class Overlay:
             if column is None:
                 column = self._columns[key.tenant, name] = GrowingColumn(kind)
             column.append(entry, value)
+
+
+class Counts(NamedTuple):
+    """Products whose current entry is ``visible``; and those ``gained`` over the generation below, or lost."""
+
+    visible: int
+    gained: int
+
+
+NO_COUNTS = Counts(0, 0)
+
+
+class _Shown:
+    """The counts after each of some entries, so that those of any view can be told without looking at all."""
+
+    def __init__(self) -> None:
+        self._entries, self._visible, self._gained = (GrowingArray(np.int32, 64) for _ in range(3))
+        self._now = NO_COUNTS
+
+    def append(self, entry: int, visible: int, gained: int) -> None:
+        """Entry numbers ascend; how the counts change with this one."""
+        self._now = Counts(self._now.visible + visible, self._now.gained + gained)
+        self._visible.append(self._now.visible)
+        self._gained.append(self._now.gained)
+        self._entries.append(entry)  # last: a reader takes as many counts as there are entries
+
+    def at(self, count: int) -> Counts:
+        """After the entries below ``count``."""
+        last = int(np.searchsorted(self._entries.captured(), count)) - 1
+        return NO_COUNTS if last < 0 else Counts(int(self._visible[last]), int(self._gained[last]))
 
 
 @dataclass(frozen=True)
@@ -155,6 +206,12 @@ class OverlayView:
         """(count,) bool: the newest entry of each slot."""
         return self.overlay.after.captured(self.count) >= self.count
 
+    @cached_property
+    def below(self) -> Rows:
+        """The generation's slots that have an entry here."""
+        slots = self.slots[self.current]
+        return slots[slots < self.overlay.main_slots]
+
     def passing(self, tenant: str, clause: Filter | None) -> Mask:
         """(count,) bool: current, visible, of the tenant, and passing the (checked) filter."""
         code = self.overlay.tenant_codes.get(tenant, _NONE)
@@ -163,6 +220,15 @@ class OverlayView:
         if clause is not None:
             passing &= evaluate(clause, lambda leaf: self._mask(tenant, leaf))
         return passing
+
+    def shows(self, tenant: str, entries: Rows) -> Mask:
+        """(m,) bool: which of these entries, current here, are visible and of the tenant."""
+        is_own: Mask = self.overlay.tenants.captured()[entries] == self.overlay.tenant_codes.get(tenant, _NONE)
+        return is_own & self.overlay.visible.captured()[entries]
+
+    def shown(self, tenant: str | None) -> Counts:
+        """Of a tenant's products, or everyone's."""
+        return self.overlay.shown(tenant, self.count)
 
     def content_versions(self) -> npt.NDArray[np.int64]:
         """(count,) int64: -1 where an entry is not visible."""

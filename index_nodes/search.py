@@ -16,7 +16,8 @@ from index_nodes.generation import Generation
 from index_nodes.hits import hit_of
 from index_nodes.hot_searches import HotSearches, Question, digest_of
 from index_nodes.passing import LocalRows, Nearest, Passing, Scores
-from index_nodes.view import IndexView, Part
+from index_nodes.selection import Part
+from index_nodes.view import IndexView
 from schemas.embeddings import Vector
 from schemas.filters import Filter
 from schemas.index_log import IndexedView

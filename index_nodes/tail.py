@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_nodes.codes import CodedRows, no_rows
-from index_nodes.exact import ExactRows
+from index_nodes.exact import ExactRows, index_over
 from index_nodes.passing import Nearest, Passing, joined
 from schemas.embeddings import Vector
 
@@ -33,12 +33,13 @@ _PASSING_SHARE = 0.5
 class Block:
     """Rows ``first_row`` to ``first_row + len(vectors)`` of the delta; ``vectors`` (n, dim) float16.
 
-    ``coded``: the first of them, None where none are.
+    ``coded``: the first of them, None where none are; ``lent``: an index of the others, see :class:`exact.ExactRows`.
     """
 
     first_row: int
     vectors: npt.NDArray[np.float16]
     coded: CodedRows | None = None
+    lent: Any = None
     source: str = "tail"
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class Block:
     @cached_property
     def exact(self) -> ExactRows:
         """The same, by full vectors alone."""
-        return ExactRows(self.vectors)
+        return self._newest if self.coded is None else ExactRows(self.vectors)
 
     def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest:
         """About the ``wanted`` nearest passing rows, never fewer than min(wanted, passing); all of them, in truth,
@@ -58,19 +59,23 @@ class Block:
             wanted: >= 1.
             passing: over the n rows of the block.
         """
-        if self.coded is not None and passing.count > max(wanted, _PASSING_SHARE * len(self)):
-            fetched = math.ceil(wanted * len(self) / passing.count)
-            newest = self._uncoded.nearest(query, fetched)
-            newest = Nearest(newest.rows + len(self.coded), newest.scores)
-            found = joined(self.coded.search(query, fetched), newest)
+        if passing.about > max(wanted, _PASSING_SHARE * len(self)):
+            found = self._nearest(query, math.ceil(wanted * len(self) / passing.about))
             found = found.among(passing.includes(found.rows))
             if len(found.rows) >= wanted:
                 return found
         return self.exact.search(query, wanted, passing)
 
+    def _nearest(self, query: Vector, wanted: int) -> Nearest:
+        newest = self._newest.nearest(query, wanted)
+        if self.coded is None:
+            return newest
+        return joined(self.coded.search(query, wanted), Nearest(newest.rows + len(self.coded), newest.scores))
+
     @cached_property
-    def _uncoded(self) -> ExactRows:
-        return ExactRows(self.vectors[len(self.coded or ()) :])
+    def _newest(self) -> ExactRows:
+        """Those that are not coded."""
+        return ExactRows(self.vectors[len(self.coded or ()) :], self.lent)
 
 
 class OpenTail:
@@ -81,6 +86,7 @@ class OpenTail:
         self._coded = None if codebook is None else no_rows(codebook, dim)
         self._vectors = np.empty((rows_max, dim), np.float16)
         self._count = 0
+        self._lent = index_over(self._vectors, 0)
 
     def __len__(self) -> int:
         return self._count
@@ -95,13 +101,15 @@ class OpenTail:
         # Beyond what any captured block reaches, so no reader sees it.
         self._vectors[self._count] = vector
         self._count += 1
+        self._lent.ntotal += 1
         if self._coded is not None and self._count % CODED_AT_ONCE == 0 and self._count > CODED_AT_ONCE:
             self._coded = self._coded.extended(self._vectors[: self._count])
+            self._lent = index_over(self._vectors[self._count :], 0)
         return self.first_row + self._count - 1
 
     def captured(self) -> Block:
         """What is there now."""
-        return Block(self.first_row, self._vectors[: self._count], self._coded or None)
+        return Block(self.first_row, self._vectors[: self._count], self._coded or None, self._lent)
 
     def seal(self) -> Block:
         """The full block; the tail must not be used any more."""

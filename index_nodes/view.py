@@ -1,67 +1,39 @@
 """What a query sees: one immutable view, captured by taking a reference."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.arrays import Mask, Rows
+from index_nodes.arrays import Mask
 from index_nodes.bitmaps import check
 from index_nodes.columns import Kind
 from index_nodes.delta import DeltaView
 from index_nodes.digest import Digest
-from index_nodes.exact import ExactRows
-from index_nodes.generation import Base, Generation, group_id
+from index_nodes.generation import Generation, group_id
 from index_nodes.graph import Graph
 from index_nodes.hits import hit_of, product_id_of
 from index_nodes.keys import SlotKeys
 from index_nodes.offsets import Offsets
 from index_nodes.overlay import OverlayView, RowIds
-from index_nodes.passing import LatePassing, LocalRows, Nearest, Passing
+from index_nodes.passing import LocalRows
 from index_nodes.product import ProductState
+from index_nodes.selection import Among, Part, Selection, selected
 from index_nodes.tail import Block
-from schemas.embeddings import Vector
 from schemas.filters import Filter
 from schemas.shard import ShardHit
 
 _SELECTIONS_MAX = 64
 
 
-class Part(Protocol):
-    """Rows under one index: the generation, a graph, or an exact block."""
-
-    @property
-    def source(self) -> str: ...
-
-    def __len__(self) -> int: ...
-
-    def search(self, query: Vector, wanted: int, passing: Passing) -> Nearest: ...
-
-    @property
-    def exact(self) -> ExactRows: ...
-
-    @property
-    def vectors(self) -> npt.NDArray[np.float16]: ...
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What may be in an answer: the number of products, ``slots`` over all, and the rows of each part that has any."""
-
-    products: int
-    slots: Passing
-    parts: tuple[tuple[Part, Passing], ...]
-
-
 @dataclass(frozen=True)
 class IndexView:
     """The index after some batch. Nothing in it changes, but for bitmaps it remembers.
 
-    ``slots`` is the number of products ever seen; ``main_alive`` (n,) bool; ``digests`` by index-log partition, of the
-    prefix ``offsets.applied`` unless content is withheld; ``products`` counts visible ones.
+    ``slots`` is the number of products ever seen; ``main_alive`` (n,) bool, of which ``main_live`` are set; ``digests``
+    by index-log partition, of the prefix ``offsets.applied`` unless content is withheld; ``products`` counts visible
+    ones.
     """
 
     generation: Generation
@@ -69,6 +41,7 @@ class IndexView:
     slots: int
     overlay: OverlayView
     main_alive: Mask
+    main_live: int
     delta: DeltaView
     offsets: Offsets
     digests: Mapping[int, Digest]
@@ -164,94 +137,10 @@ class IndexView:
         versions[~is_main] = self.overlay.content_versions()[entries[~is_main]]
         return versions
 
-    @cached_property
-    def touched(self) -> Rows:
-        """The generation's slots that have an entry in the overlay."""
-        slots = self.overlay.slots[self.overlay.current]
-        return slots[slots < self.generation.slots]
-
-    @cached_property
-    def _main_live(self) -> int:
-        return int(np.count_nonzero(self.main_alive))
-
-    @cached_property
-    def _delta_entries(self) -> Rows:
-        """(d,) the overlay's entry for the slot of each delta row; none is without."""
-        return self.overlay.entries(self.delta.slots)
-
     def _changed_hit(self, slot: int, entry: int) -> ShardHit:
         return hit_of(product_id_of(self.keys.raw(slot)), self.overlay.overlay.states[entry])
 
     def _select(self, tenant: str, clause: Filter | None) -> Selection:
-        chosen = _Chosen(self, self.generation.passing(tenant, clause), self.overlay.passing(tenant, clause))
-        return Selection(chosen.products, chosen.slots(), tuple(chosen.parts()))
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """What passes a filter: ``base`` in the generation, and over it the ``changed`` (count,) bool overlay entries.
-
-    Views come and go many times a second, so whatever takes time by the number of products is put off until a search
-    asks for it, and an ordinary one does not.
-    """
-
-    view: IndexView
-    base: Base
-    changed: Mask
-
-    @cached_property
-    def products(self) -> int:
-        """How many pass."""
-        return self.base.products + self._gained
-
-    @cached_property
-    def _gained(self) -> int:
-        """Products that pass by the overlay, less those that did below it."""
-        hidden = np.count_nonzero(self.base.slots[self.view.touched])
-        return int(np.count_nonzero(self.changed)) - int(hidden)
-
-    def slots(self) -> Passing:
-        """The products."""
-        return LatePassing(self.view.slots, self.products, self._slots_mask, self._includes_slots)
-
-    def parts(self) -> Iterator[tuple[Part, Passing]]:
-        """The parts that may have passing rows."""
-        view = self.view
-        if self.base.rows or len(view.touched):
-            about = max(0, min(view._main_live, self.base.rows + self._gained))
-            yield view.generation, LatePassing(len(view.generation), about, self._rows_mask, self._includes_rows)
-        if not view.delta.segments:
-            return
-        delta = view.delta.alive & self.changed[view._delta_entries]
-        for segment in view.delta.segments:
-            mask = delta[segment.first_row : segment.first_row + len(segment)]
-            if mask.any():
-                yield segment, Passing(mask)
-
-    def _includes_slots(self, slots: LocalRows) -> Mask:
-        if not self.view.overlay.count:  # as after a compaction
-            return self.base.slots[slots]
-        entries = self.view.overlay.entries(slots)
-        is_main = entries < 0
-        if is_main.all():
-            return self.base.slots[slots]
-        included = np.empty(len(slots), np.bool_)
-        included[is_main] = self.base.slots[slots[is_main]]
-        included[~is_main] = self.changed[entries[~is_main]]
-        return included
-
-    def _includes_rows(self, rows: LocalRows) -> Mask:
-        return self.view.main_alive[rows] & self._includes_slots(self.view.generation.slots_of(rows))
-
-    def _slots_mask(self) -> Mask:
-        mask = np.zeros(self.view.slots, np.bool_)
-        mask[: self.view.generation.slots] = self.base.slots
-        overlay = self.view.overlay
-        mask[overlay.slots] = False
-        mask[overlay.slots[self.changed]] = True
-        return mask
-
-    def _rows_mask(self) -> Mask:
-        mask = self.view.generation.row_mask(self._slots_mask())
-        mask &= self.view.main_alive
-        return mask
+        base = self.generation.passing(tenant, clause)
+        among = Among(self.generation, self.main_alive, self.main_live, self.overlay, self.delta, self.slots)
+        return selected(among, tenant, clause, base)

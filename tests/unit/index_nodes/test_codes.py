@@ -1,5 +1,6 @@
 """New rows as codes: nearly the same answers as a scan of full vectors, of the rows that a view has and no others."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,33 @@ def test_without_a_codebook_nothing_is_coded(world: tuple[Any, Vector, Vector]) 
     block = filled(None, rows).captured()
     assert block.coded is None
     assert recall(block, queries, everything(block)) == 1.0
+
+
+def test_rows_that_are_added_during_searches_are_of_later_blocks_only(world: tuple[Any, Vector, Vector]) -> None:
+    codebook, rows, queries = world
+    new = filled(codebook, rows[:500])
+    best = queries[0].astype(np.float16)
+    writer = threading.Thread(target=lambda: [new.append(best) for _ in range(3_000)])
+    writer.start()
+    seen = set()
+    while writer.is_alive() or len(seen) < 2:
+        block = new.captured()
+        found = block.search(queries[0], K, everything(block)).rows
+        assert len(found) >= K
+        assert max(found) < len(block)
+        seen.add(len(block))
+    writer.join()
+
+
+def test_a_block_from_before_finds_what_it_had_among_many_newer_and_better_rows(
+    world: tuple[Any, Vector, Vector],
+) -> None:
+    _, rows, queries = world
+    new = filled(None, rows[:40])
+    block = new.captured()
+    before = block.search(queries[0], K, everything(block)).rows.tolist()
+    for _ in range(2_000):
+        new.append(queries[0].astype(np.float16))
+    assert block.search(queries[0], K, everything(block)).rows.tolist() == before
+    half = Passing(np.arange(40) % 2 == 0)
+    assert set(block.search(queries[0], K, half).rows.tolist()) <= set(range(0, 40, 2))
