@@ -26,6 +26,7 @@ from confluent_kafka import TopicPartition
 from benchmarks.freshness import picture
 from benchmarks.report import save
 from freshlens.broker import EmbeddedBroker
+from freshlens.processes import settled
 from processors.encoders.open_clip_encoder import BUNDLED, space_of
 from schemas.events import Content, Offer, Picture, ProductAdded
 from schemas.framing import PRODUCT_ADDED
@@ -93,9 +94,9 @@ def running(environ: dict[str, str]) -> Iterator[dict[str, float]]:
 
 
 def work() -> None:
-    """Be the worker, and print what was counted at the end."""
+    """Be the worker as it is elsewhere, and print what was counted at the end."""
     metrics = RecordingMetrics()
-    worker.run("embed", StreamsSettings.from_env(os.environ), metrics, lambda: None)
+    worker.run("embed", StreamsSettings.from_env(os.environ), metrics, settled(lambda: None))
     counted = {f"{name}{dict(labels)}": value for (name, labels), value in metrics.values.items()}
     sys.stdout.write("\n" + json.dumps(counted) + "\n")
 

@@ -1,5 +1,6 @@
 """The roles of Freshlens: what each process of the product runs, and with which environment."""
 
+import atexit
 import gc
 import os
 import signal
@@ -80,6 +81,8 @@ def settled(then: OnReady) -> OnReady:
     def settle() -> None:
         gc.collect()
         gc.freeze()
+        # Libraries that count at the end what is left would complain.
+        atexit.register(gc.unfreeze)
         gc.set_threshold(_YOUNG_MAX, *gc.get_threshold()[1:])
         then()
 
