@@ -47,9 +47,9 @@ export class Api {
     return answerOf(fetchWithKey(this.address(path, parameters)));
   }
 
-  post(path, body, options = {}) {
+  post(path, body, { parameters, ...options } = {}) {
     const headers = { "Content-Type": "application/json" };
-    return answerOf(fetchWithKey(this.address(path), { method: "POST", headers, body: JSON.stringify(body), ...options }));
+    return answerOf(fetchWithKey(this.address(path, parameters), { method: "POST", headers, body: JSON.stringify(body), ...options }));
   }
 
   /** A search is tried again when the server says that it cannot answer just now. */
@@ -87,8 +87,9 @@ export class Api {
     return boxes;
   }
 
-  publish(product) {
-    return this.post("/v1/products", product);
+  /** `hot`: ahead of everything that is queued. */
+  publish(product, { hot = false } = {}) {
+    return this.post("/v1/products", product, hot ? { parameters: { hot } } : {});
   }
 
   remove(productId) {

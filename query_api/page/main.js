@@ -9,6 +9,7 @@ import { Filters } from "./filters.js";
 import { elapsed, faultsOf, lacksOf, milliseconds, StatusBar, watchUntil } from "./freshness.js";
 import { Grid } from "./grid.js";
 import { fetchWithKey, picture } from "./key.js";
+import { drawMore, PHOTOS_MAX, withoutFirst } from "./more_photos.js";
 import { Nearest } from "./nearest.js";
 import { fact, titleOf } from "./product_facts.js";
 import { AddProduct } from "./publish.js";
@@ -36,7 +37,7 @@ const trail = new Trail({ back: restore });
 
 /** Changes the query, remembers it for the back button, and runs it. Words typed but not yet sent count, too. */
 function ask(change) {
-  query = { ...query, text: byId("text").value.trim(), ...change, choice: structuredClone(filters.choice) };
+  query = { ...query, text: byId("text").value.trim(), minus: byId("minus").value.trim(), ...change, choice: structuredClone(filters.choice) };
   trail.add(query, api.tenant);
   return run();
 }
@@ -132,13 +133,17 @@ const ways = {
 
 /** Everything that shows the query itself: photo, words, heading. */
 function drawQuery() {
-  const { photo, like, text } = query;
+  const { photo, like, text, minus } = query;
   const asked = isVisual(query) || text || filters.count > 0;
   document.body.classList.toggle("asked", Boolean(asked));
   if (byId("text").value.trim() !== text) byId("text").value = text;
+  if (byId("minus").value.trim() !== minus) byId("minus").value = minus;
+  byId("minus-form").hidden = !isLikeness(query);
   byId("photo").classList.toggle("filled", Boolean(photo));
   for (const id of ["stage", "stage-tools", "crop-help"]) byId(id).hidden = !photo;
   if (photo) crop.show(photo.url, query.crop);
+  drawMore(byId("more-photos"), photo ? query.more : [], (gone) => ask({ more: query.more.filter((each) => each !== gone), k: RESULTS_FIRST }));
+  byId("photo-add").hidden = !photo || query.more.length + 1 >= PHOTOS_MAX;
   drawModes();
   byId("intro").hidden = Boolean(asked);
   byId("like").hidden = !like;
@@ -176,7 +181,15 @@ async function takePhoto(file) {
   if (adding.isOpen) return adding.take(file);
   drawer.close();
   try {
-    return await ask({ photo: await shrink(file), crop: WHOLE, like: null, k: RESULTS_FIRST });
+    return await ask({ photo: await shrink(file), more: [], crop: WHOLE, like: null, k: RESULTS_FIRST });
+  } catch (error) {
+    return toastError(error);
+  }
+}
+
+async function takeAnother(file) {
+  try {
+    return await ask({ more: [...query.more, await shrink(file)], k: RESULTS_FIRST });
   } catch (error) {
     return toastError(error);
   }
@@ -256,12 +269,18 @@ function listen() {
   byId("text").addEventListener("search", () => byId("text").value === "" && query.text && ask({}));
   for (const id of ["pick", "pick-in-bar", "photo-replace"]) byId(id).addEventListener("click", () => byId("file").click());
   byId("shoot").addEventListener("click", () => byId("camera-file").click());
-  byId("photo-remove").addEventListener("click", () => (ask({ photo: null, crop: WHOLE }), byId("pick").focus()));
+  byId("photo-add").addEventListener("click", () => byId("more-file").click());
+  byId("photo-remove").addEventListener("click", () => (ask(withoutFirst(query)), byId(query.photo ? "photo-remove" : "pick").focus()));
+  byId("minus-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask({ k: RESULTS_FIRST });
+  });
   byId("crop-reset").addEventListener("click", () => crop.finish(WHOLE));
   for (const mode of MODES) byId(`mode-${mode}`).addEventListener("click", () => ask({ mode: query.mode === mode ? null : mode, k: RESULTS_FIRST }));
   byId("add-open").addEventListener("click", () => adding.open());
   byId("more-button").addEventListener("click", () => ask({ k: Math.min(query.k * 2, RESULTS_MAX) }));
   for (const id of ["file", "camera-file"]) listenForFiles(byId(id), takePhoto);
+  listenForFiles(byId("more-file"), takeAnother);
   listenForPhotos(byId("veil"), takePhoto);
   document.addEventListener("keydown", onKey);
 }

@@ -88,6 +88,7 @@ export class AddProduct {
       field("Price", "price", { type: "number", min: 0, step: "any", inputMode: "decimal" }),
       currency,
       field("Stock", "stock", { type: "number", min: 0, step: 1, inputMode: "numeric" }),
+      element("label", { className: "switch", title: "For a few products that cannot wait for what is queued" }, element("input", { type: "checkbox", name: "hot", role: "switch" }), element("span", { className: "track", "aria-hidden": "true" }), "Ahead of everything queued"),
       categories,
     );
   }
@@ -112,18 +113,19 @@ export class AddProduct {
     this.submit.disabled = true;
     try {
       this.photo = await this.shrinking;
-      await this.#publishAndWatch(productOf(Object.fromEntries(new FormData(form)), this.photo.base64, this.colourName()));
+      const fields = Object.fromEntries(new FormData(form));
+      await this.#publishAndWatch(productOf(fields, this.photo.base64, this.colourName()), { hot: "hot" in fields });
     } catch (error) {
       this.#lastStep(`${error.message} (${error.code ?? "unexpected"})`, "failed");
       this.submit.disabled = false;
     }
   }
 
-  async #publishAndWatch(product) {
+  async #publishAndWatch(product, options) {
     const api = this.api();
     const startedAt = performance.now();
     this.#step("Publishing…", "running");
-    const { read_token: token } = await api.publish(product);
+    const { read_token: token } = await api.publish(product, options);
     this.#lastStep(`Published in ${elapsed(performance.now() - startedAt)}`);
     this.#step("Searching for it by its photo…", "running");
     const body = { image: { base64: this.photo.base64 }, k: 10 };

@@ -6,8 +6,11 @@ export const RESULTS_MAX = 200;
 
 export const MODES = ["exact", "similar"];
 
-/** Nothing asked yet: the newest products are shown. `photo` comes from upload.js, `like` is {product_id, title}, `mode` one of MODES. */
-export const NOTHING = Object.freeze({ photo: null, crop: WHOLE, text: "", like: null, mode: null, choice: null, k: RESULTS_FIRST });
+/**
+ * Nothing asked yet: the newest products are shown. `photo` comes from upload.js, as do those of `more`; `minus` says what
+ * results should be unlike, `like` is {product_id, title}, `mode` one of MODES.
+ */
+export const NOTHING = Object.freeze({ photo: null, more: [], crop: WHOLE, text: "", minus: "", like: null, mode: null, choice: null, k: RESULTS_FIRST });
 
 export const isVisual = (query) => Boolean(query.photo || query.like);
 /** Whether results are in order of likeness, rather than the newest first. */
@@ -19,7 +22,9 @@ export function searchBody(query, filter, session) {
   const body = { k: query.k, session };
   if (query.photo) body.image = { base64: query.photo.base64 };
   if (isCropped(query)) body.crop = query.crop;
+  if (query.photo && query.more.length) body.images = query.more.map(({ base64 }) => ({ base64 }));
   if (query.text) body.text = query.text;
+  if (query.minus && isLikeness(query)) body.minus = query.minus;
   if (query.like) body.product_id = query.like.product_id;
   if (filter) body.filter = filter;
   if (isLikeness(query)) Object.assign(body, { explain: true, limited_matches: true }, query.mode ? { mode: query.mode } : {});
@@ -28,11 +33,15 @@ export function searchBody(query, filter, session) {
 
 /** The heading above the results. */
 export function headingOf(query, filtered) {
-  const words = query.text ? ` “${query.text}”` : "";
-  if (query.photo) return query.text ? `Like your photo,${words}` : "Like your photo";
-  if (query.like) return query.text ? `More like this,${words}` : "More like this";
-  if (query.text) return `Results for${words}`;
-  return filtered ? "Newest that pass the filters" : "Newest";
+  if (!isLikeness(query)) return filtered ? "Newest that pass the filters" : "Newest";
+  const words = query.text ? `, “${query.text}”` : "";
+  const unlike = query.minus ? `, not “${query.minus}”` : "";
+  return seenIn(query) + (isVisual(query) ? words : ` “${query.text}”`) + unlike;
+}
+
+function seenIn(query) {
+  if (query.photo) return query.more.length ? `Like your ${query.more.length + 1} photos` : "Like your photo";
+  return query.like ? "More like this" : "Results for";
 }
 
 /** The part of a query that fits into an address; a photo does not. */
@@ -40,6 +49,7 @@ export function addressOf(query, tenant) {
   const parameters = new URLSearchParams();
   if (tenant !== "default") parameters.set("tenant", tenant);
   if (query.text) parameters.set("q", query.text);
+  if (query.minus) parameters.set("not", query.minus);
   if (query.like) parameters.set("like", query.like.product_id);
   if (query.mode) parameters.set("mode", query.mode);
   const words = parameters.toString();
@@ -50,7 +60,7 @@ export function queryFrom(address) {
   const parameters = new URL(address).searchParams;
   const like = parameters.get("like");
   const mode = MODES.find((each) => each === parameters.get("mode")) ?? null;
-  return { ...NOTHING, text: parameters.get("q") ?? "", like: like ? { product_id: like, title: like } : null, mode };
+  return { ...NOTHING, text: parameters.get("q") ?? "", minus: parameters.get("not") ?? "", like: like ? { product_id: like, title: like } : null, mode };
 }
 
 /** Remembers whole queries, photos included, for the back button; they live as long as the page. */

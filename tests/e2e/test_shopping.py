@@ -165,6 +165,37 @@ def test_words_search_alone_and_beside_a_photo(shop: Shop, open_page: OpenPage, 
     snap(page, "photo-and-words")
 
 
+def test_what_results_should_be_unlike_counts_beside_a_photo(shop: Shop, open_page: OpenPage, snap: Snap) -> None:
+    page = open_page(shop.page)
+    expect(page.locator("#minus-form")).to_be_hidden()
+    give_photo(page, photo(3))
+    before = ids(page)
+    page.fill("#minus", "striped")
+    body = search(page, lambda: page.press("#minus", "Enter"))
+    assert body["minus"] == "striped"
+    assert ids(page) != before
+    expect(page.locator("#results-title")).to_have_text("Like your photo, not “striped”")
+    assert "not=striped" in page.url
+    snap(page, "unlike")
+    page.fill("#minus", "")
+    assert "minus" not in search(page, lambda: page.press("#minus", "Enter"))
+
+
+def test_several_photos_search_together(shop: Shop, open_page: OpenPage, snap: Snap) -> None:
+    page = open_page(shop.page)
+    expect(page.locator("#photo-add")).to_be_hidden()
+    give_photo(page, photo(3))
+    body = search(page, lambda: page.set_input_files("#more-file", files=[upload(photo(11))]))
+    assert len(body["images"]) == 1
+    assert {shop.id_of(3), shop.id_of(11)} <= set(ids(page)[:6])
+    expect(page.locator("#results-title")).to_have_text("Like your 2 photos")
+    snap(page, "several-photos")
+    body = search(page, lambda: page.click("#photo-remove"))  # the second takes its place
+    assert "images" not in body
+    assert first_id(page) == shop.id_of(11)
+    expect(page.locator("#more-photos")).to_be_hidden()
+
+
 def test_filters_narrow_the_answer_and_are_taken_away(shop: Shop, open_page: OpenPage) -> None:
     page = open_page(shop.page)
     expect(cards(page)).to_have_count(24)
@@ -243,7 +274,9 @@ def test_a_product_added_on_the_page_is_found_and_deleted_again(shop: Shop, open
     page.fill("[name=product_id]", "from the page/1")
     page.fill("[name=price]", "19.5")
     page.fill("[name=category]", "found objects")
-    page.click("#add-form [type=submit]")
+    page.get_by_text("Ahead of everything queued").click()
+    with page.expect_request(lambda request: request.method == "POST" and "hot=true" in request.url):
+        page.click("#add-form [type=submit]")
     expect(page.locator(".progress")).to_contain_text(re.compile(r"Searchable after [\d.]+ m?s"))
     snap(page, "added")
     search(page, lambda: page.get_by_role("button", name="Show it in the results").click())
