@@ -1,6 +1,7 @@
 """How time, memory and recall are measured, the same way in every benchmark."""
 
 import argparse
+import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from benchmarks.products import TENANT, numbers_of
 from benchmarks.report import spread
 from benchmarks.vectors import EXTRA, ROWS, Numbers, Single, recall
+from index_nodes.memory import give_back
 from index_nodes.search import Found, search
 from index_nodes.view import IndexView
 from schemas.filters import Filter
@@ -85,11 +87,8 @@ def memory_of(field: str) -> int:
 
 def trim() -> None:
     """Give back to the system what was freed, so that what remains is what is used."""
-    import ctypes
-    import gc
-
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    give_back()
 
 
 def arguments(**more: Any) -> argparse.Namespace:

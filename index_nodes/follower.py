@@ -6,6 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from index_nodes.log import IndexLog
+from index_nodes.memory import give_back
 from index_nodes.replica import Replica
 from index_nodes.serving import Serving
 from index_nodes.settings import NodeSettings
@@ -104,7 +105,12 @@ class Follower:
         return False
 
     def _watch(self) -> None:
+        lean = -1  # the head that is served without what loading it, or the one before, left in memory
         while not self._stopping.wait(self._heads_poll_s):
+            if (replica := self.replica) is not None and replica.seq != lean:
+                lean = replica.seq
+                give_back()
+            del replica  # or the one that is replaced would live until the next look
             try:
                 self._serving.check_log()
                 self._serving.look_for_head(self._stopping.is_set)
