@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.measuring import arguments
 from benchmarks.report import save
 from benchmarks.vectors import Half, Single, exact, load, recall
-from index_nodes.exact import ExactRows
+from index_nodes.rows.exact import ExactRows
 
 _BLOCKS = (4096, 16_384)
 _GRAPHS = ((16, 150), (16, 200), (32, 400))

@@ -21,9 +21,9 @@ from benchmarks.own_vectors import DIM, Rows, clustered, make_centres
 from benchmarks.prepared import prepared
 from benchmarks.products import Products, made_of
 from benchmarks.report import save
-from index_nodes.generation import Generation
-from index_nodes.replica import Replica
-from index_nodes.view import IndexView
+from index_nodes.generations.generation import Generation
+from index_nodes.replicas.replica import Replica
+from index_nodes.views.view import IndexView
 
 NEW = (0, 1_000, 2_000, 4_000, 8_000, 16_000)
 QUERIES, SCORED = 300, 100

@@ -26,11 +26,11 @@ from benchmarks.products import lane_of, products_of
 from benchmarks.report import save, spread
 from benchmarks.streaming_updates import for_seconds
 from benchmarks.vectors import Half, VectorSet, load
-from index_nodes.compaction import compact_once
-from index_nodes.compactor import give_way
-from index_nodes.graph import InlineBuilder
-from index_nodes.ivf import subquantizers_of
-from index_nodes.view import IndexView
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.compactor import give_way
+from index_nodes.generations.ivf import subquantizers_of
+from index_nodes.rows.graph import InlineBuilder
+from index_nodes.views.view import IndexView
 from topics.store import FileStore
 
 _QUIET_S = 10.0

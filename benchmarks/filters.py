@@ -20,9 +20,9 @@ from benchmarks.products import ANCHORS, TENANT, Products, products_of
 from benchmarks.raw import raw_faiss
 from benchmarks.report import save
 from benchmarks.vectors import Single, VectorSet, load
-from index_nodes.arrays import Mask
-from index_nodes.graph import InlineBuilder
-from index_nodes.view import IndexView
+from index_nodes.rows.arrays import Mask
+from index_nodes.rows.graph import InlineBuilder
+from index_nodes.views.view import IndexView
 from schemas.filters import Filter, Range
 
 _SHARES = (0.5, 0.1, 0.01, 0.001)

@@ -25,8 +25,8 @@ from benchmarks.products import lane_of, made_of
 from benchmarks.raw import raw_faiss
 from benchmarks.report import save
 from benchmarks.vectors import exact
-from index_nodes.compaction import compact_once
-from index_nodes.heads import newest_head
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.generations.heads import newest_head
 from topics.store import FileStore
 
 _SIZES = (100_000, 200_000, 400_000, 700_000, 1_000_000)

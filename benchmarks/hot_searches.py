@@ -27,10 +27,10 @@ from benchmarks.streaming_updates import Feeding, Following, events
 from benchmarks.vectors import Single, load
 from freshlens.catalogue import draw_cutout, phone_photo
 from freshlens.catalogue import product as drawn_product
-from index_nodes.graph import ThreadBuilder
-from index_nodes.hot_searches import HotSearches
-from index_nodes.search import Found, product, search
-from index_nodes.view import IndexView
+from index_nodes.rows.graph import ThreadBuilder
+from index_nodes.views.hot_searches import HotSearches
+from index_nodes.views.search import Found, product, search
+from index_nodes.views.view import IndexView
 from processors.encoders.open_clip_encoder import BUNDLED, load_encoder
 from schemas.filters import Filter, Range
 from schemas.metrics import RecordingMetrics

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from index_nodes.log import BATCH_RECORDS_MAX, LogBatch, LogBounds, LogEntry
+from index_nodes.replicas.log import BATCH_RECORDS_MAX, LogBatch, LogBounds, LogEntry
 from schemas.lane import Lane
 from schemas.layout import LogId, NextOffset
 
@@ -15,7 +15,7 @@ LOG_ID = LogId("benchmark", "index-log")
 
 
 class MemoryLog:
-    """An :class:`index_nodes.log.IndexLog`. Any thread may append while others read.
+    """An :class:`index_nodes.replicas.log.IndexLog`. Any thread may append while others read.
 
     Args:
         begin: partition → first offset kept, as if what lies before had been truncated; 0 by default.

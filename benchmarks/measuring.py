@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.products import TENANT, numbers_of
 from benchmarks.report import spread
 from benchmarks.vectors import EXTRA, ROWS, Numbers, Single, recall
-from index_nodes.memory import give_back
-from index_nodes.search import Found, search
-from index_nodes.view import IndexView
+from index_nodes.replicas.memory import give_back
+from index_nodes.views.search import Found, search
+from index_nodes.views.view import IndexView
 from schemas.filters import Filter
 
 K = 10

@@ -24,11 +24,11 @@ from benchmarks.prepared import Prepared, facts_of, prepared
 from benchmarks.products import ANCHORS, TENANT, Products, products_of
 from benchmarks.report import save
 from benchmarks.vectors import Single, load
-from index_nodes.exact import TIE
-from index_nodes.generation import Generation
-from index_nodes.graph import Graph, InlineBuilder
-from index_nodes.passing import faiss
-from index_nodes.view import IndexView
+from index_nodes.generations.generation import Generation
+from index_nodes.rows.exact import TIE
+from index_nodes.rows.graph import Graph, InlineBuilder
+from index_nodes.rows.passing import faiss
+from index_nodes.views.view import IndexView
 from schemas.filters import Filter, Range
 
 DELTA_ROWS = 10_000

@@ -26,8 +26,8 @@ from benchmarks.own_vectors import DIM, clustered, make_centres
 from benchmarks.prepared import restored
 from benchmarks.products import TENANT, made_of
 from benchmarks.report import save, spread
-from index_nodes.compaction import compact_once
-from index_nodes.replica import Replica
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.replicas.replica import Replica
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
 from query_api.access.identity import Caller

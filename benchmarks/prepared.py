@@ -15,12 +15,12 @@ import msgspec
 from benchmarks.cache import cache_folder
 from benchmarks.in_memory import MemoryLog
 from benchmarks.products import Products
-from index_nodes.compaction import compact_once
-from index_nodes.generation import Generation
-from index_nodes.graph import GraphBuilder, NoGraphs
-from index_nodes.heads import Head, newest_head
-from index_nodes.manifest import Manifest, build_key, read_manifest
-from index_nodes.replica import Replica, load_generation, restore
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.generations.generation import Generation
+from index_nodes.generations.heads import Head, newest_head
+from index_nodes.generations.manifest import Manifest, build_key, read_manifest
+from index_nodes.replicas.replica import Replica, load_generation, restore
+from index_nodes.rows.graph import GraphBuilder, NoGraphs
 from schemas.lane import Lane
 from schemas.metrics import NullMetrics
 from topics.store import FileStore

@@ -17,8 +17,8 @@ from benchmarks.prepared import prepared
 from benchmarks.products import products_of
 from benchmarks.report import save
 from benchmarks.vectors import Half, Numbers, Single, exact, load, recall
-from index_nodes.ivf import IvfIndex
-from index_nodes.samples import between
+from index_nodes.generations.ivf import IvfIndex
+from index_nodes.rows.samples import between
 
 _NPROBES = (6, 12, 24, 48, 96, 192)
 _RESCORED = (100, 400)

@@ -12,7 +12,7 @@ from benchmarks.cache import cache_folder
 from benchmarks.measuring import K, timed
 from benchmarks.prepared import Prepared
 from benchmarks.vectors import Half, Numbers, Single, exact, recall
-from index_nodes.generation import INDEX, VECTORS
+from index_nodes.generations.generation import INDEX, VECTORS
 
 M, EF_CONSTRUCTION = 16, 150
 

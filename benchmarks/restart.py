@@ -24,7 +24,7 @@ from benchmarks.products import Products, lane_of, products_of
 from benchmarks.raw import raw_faiss
 from benchmarks.report import save
 from benchmarks.vectors import VectorSet, load
-from index_nodes.graph import ThreadBuilder
+from index_nodes.rows.graph import ThreadBuilder
 from topics.store import FileStore
 
 _ROUNDS = 3

@@ -24,8 +24,8 @@ from benchmarks.prepared import Prepared, prepared, restored
 from benchmarks.products import Products, made_of
 from benchmarks.report import save
 from benchmarks.vectors import Half, Numbers, Single
-from index_nodes.compaction import compact_once
-from index_nodes.graph import InlineBuilder
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.rows.graph import InlineBuilder
 from topics.store import FileStore
 
 _SEARCHES = 100

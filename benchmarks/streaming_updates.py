@@ -22,9 +22,9 @@ from benchmarks.products import Products, products_of
 from benchmarks.raw import raw_faiss
 from benchmarks.report import save, spread
 from benchmarks.vectors import Single, VectorSet, load
-from index_nodes.graph import ThreadBuilder
-from index_nodes.replica import Replica
-from index_nodes.view import IndexView
+from index_nodes.replicas.replica import Replica
+from index_nodes.rows.graph import ThreadBuilder
+from index_nodes.views.view import IndexView
 
 _SAMPLED = 97
 """One answer in so many is checked; a prime, so that every query has its turn."""

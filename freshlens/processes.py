@@ -53,7 +53,7 @@ def serve(role: str, environ: Mapping[str, str], metrics: PrometheusMetrics, on_
             NodeSettings.from_env(environ), ApiSettings.from_env(environ), metrics, on_ready, metrics.render
         )
     elif role == "compactor":
-        from index_nodes import compactor
+        from index_nodes.compaction import compactor
         from index_nodes.settings import CompactorSettings
 
         compactor.run(CompactorSettings.from_env(environ), metrics, on_ready)

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from index_nodes.log import KafkaLog
-from index_nodes.search import product
-from index_nodes.time_travel import view_as_of
+from index_nodes.replicas.log import KafkaLog
+from index_nodes.replicas.time_travel import view_as_of
+from index_nodes.views.search import product
 from schemas.errors import NotFound
 from schemas.identity import partition_of, product_key
 from schemas.lane import Lane

@@ -10,8 +10,8 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from index_nodes.follower import Follower
-from index_nodes.log import KafkaLog
+from index_nodes.replicas.follower import Follower
+from index_nodes.replicas.log import KafkaLog
 from index_nodes.server import create_app
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard

@@ -7,7 +7,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from index_nodes.follower import Follower
+from index_nodes.replicas.follower import Follower
 from index_nodes.shard import LocalShard
 from schemas.errors import FreshlensError, InvalidQuery, QueryError
 from schemas.shard import ShardLookup, ShardProblem, ShardSearch

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from index_nodes.applier import ROWS_MAX
+from index_nodes.replicas.applier import ROWS_MAX
 from schemas.environment import Environment
 from schemas.lane import UNREAD, Lane
 from topics.declarations import DAY_MS, TOMBSTONE_MS

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from index_nodes.follower import Follower
-from index_nodes.hot_searches import HotSearches
-from index_nodes.replica import Replica
-from index_nodes.search import Found, product, search
+from index_nodes.replicas.follower import Follower
+from index_nodes.replicas.replica import Replica
 from index_nodes.settings import NodeSettings
-from index_nodes.view import IndexView
+from index_nodes.views.hot_searches import HotSearches
+from index_nodes.views.search import Found, product, search
+from index_nodes.views.view import IndexView
 from schemas.clock import Clock
 from schemas.embeddings import Vector
 from schemas.errors import DeadlineExceeded, InvalidQuery, ShardUnavailable

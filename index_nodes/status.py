@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from index_nodes.digest import Mark
-from index_nodes.follower import Follower
+from index_nodes.products.digest import Mark
+from index_nodes.replicas.follower import Follower
 from index_nodes.settings import NodeSettings
 from schemas.clock import Clock
 from schemas.errors import FreshlensError, InvalidRecord

@@ -14,7 +14,7 @@ from freshlens.backfill.journal import fingerprint_of
 from freshlens.backfill.lines import Lines
 from freshlens.backfill.rows import Loaded, Row, Slice
 from freshlens.backfill.slices import by_popularity, popularity_of, rows_of, slices_of
-from index_nodes.log import KafkaLog, check_bounds
+from index_nodes.replicas.log import KafkaLog, check_bounds
 from processors.added import DeclarationOf
 from schemas.errors import InvalidRecord, SettingsError
 from schemas.layout import LogId

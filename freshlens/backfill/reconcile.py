@@ -11,8 +11,8 @@ from freshlens.backfill.job import Job
 from freshlens.backfill.rows import Slice
 from freshlens.backfill.slices import product_ids
 from freshlens.publishing import Following, Sender
-from index_nodes.log import KafkaLog
-from index_nodes.time_travel import view_as_of
+from index_nodes.replicas.log import KafkaLog
+from index_nodes.replicas.time_travel import view_as_of
 from schemas.errors import FreshlensError, SettingsError
 from schemas.events import ProductDeleted
 from schemas.lane import Lane

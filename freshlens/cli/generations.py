@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from freshlens.cli.audit import record
-from index_nodes import changes, compaction, heads, inventory, manifest, publication
-from index_nodes import report as reports
-from index_nodes.log import KafkaLog
-from index_nodes.replica import load_generation
+from index_nodes.compaction import changes, compaction, inventory, publication
+from index_nodes.compaction import report as reports
+from index_nodes.generations import heads, manifest
+from index_nodes.replicas.log import KafkaLog
+from index_nodes.replicas.replica import load_generation
 from index_nodes.settings import CompactorSettings
 from index_nodes.status import read_statuses
 from schemas.errors import HeadExists, StorageError

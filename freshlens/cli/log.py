@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from freshlens.cli.audit import record
-from index_nodes.log import KafkaLog
-from index_nodes.voids import VoidMark, Voids
+from index_nodes.replicas.log import KafkaLog
+from index_nodes.replicas.voids import VoidMark, Voids
 from schemas import index_log
 from schemas.errors import LogRecordUnreadable
 from schemas.lane import Lane

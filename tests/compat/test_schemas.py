@@ -13,7 +13,7 @@ import fastavro
 import msgspec
 import pytest
 
-from index_nodes.product import UNKNOWN, decode_state, fold
+from index_nodes.products.product import UNKNOWN, decode_state, fold
 from schemas.errors import UnsupportedSchema
 from schemas.framing import CODECS, Codec, _fingerprint, history
 from schemas.index_log import IndexLogRecord

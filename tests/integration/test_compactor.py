@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from index_nodes.compaction import compact_once
-from index_nodes.heads import head_numbers, read_head
-from index_nodes.inventory import read_inventory
-from index_nodes.log import KafkaLog
-from index_nodes.publication import roll_back
-from index_nodes.retention import RetentionPlan, collect
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.inventory import read_inventory
+from index_nodes.compaction.publication import roll_back
+from index_nodes.compaction.retention import RetentionPlan, collect
+from index_nodes.generations.heads import head_numbers, read_head
+from index_nodes.replicas.log import KafkaLog
 from index_nodes.settings import RetentionPolicy
 from index_nodes.states import GenerationState
 from index_nodes.status import read_statuses

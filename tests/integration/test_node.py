@@ -19,9 +19,9 @@ from confluent_kafka.admin import AdminClient
 
 from freshlens.cli import cli
 from index_nodes import node
-from index_nodes.compaction import CompactionReport, compact_once
-from index_nodes.log import KafkaLog
-from index_nodes.publication import roll_back
+from index_nodes.compaction.compaction import CompactionReport, compact_once
+from index_nodes.compaction.publication import roll_back
+from index_nodes.replicas.log import KafkaLog
 from index_nodes.settings import NodeSettings
 from index_nodes.status import read_statuses
 from schemas.embeddings import Space

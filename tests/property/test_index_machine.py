@@ -11,16 +11,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from index_nodes.applier import ROWS_MAX
-from index_nodes.compaction import compact_once
-from index_nodes.heads import head_numbers
-from index_nodes.hot_searches import HotSearches
-from index_nodes.publication import roll_back
-from index_nodes.replica import Replica
-from index_nodes.retention import collect
-from index_nodes.search import search
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.publication import roll_back
+from index_nodes.compaction.retention import collect
+from index_nodes.generations.heads import head_numbers
+from index_nodes.replicas.applier import ROWS_MAX
+from index_nodes.replicas.replica import Replica
 from index_nodes.settings import RetentionPolicy
-from index_nodes.view import IndexView
+from index_nodes.views.hot_searches import HotSearches
+from index_nodes.views.search import search
+from index_nodes.views.view import IndexView
 from schemas.clock import ManualClock
 from schemas.errors import QueryError
 from schemas.filters import AnyOf, Filter

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from index_nodes.compaction import compact_once
-from index_nodes.heads import newest_head
-from index_nodes.replica import Replica
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.generations.heads import newest_head
+from index_nodes.replicas.replica import Replica
 from index_nodes.settings import BuildPolicy
 from schemas.clock import ManualClock
 from schemas.index_log import IndexLogRecord

@@ -4,17 +4,17 @@ from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
-from index_nodes.compaction import compact_once
-from index_nodes.graph import Graph, Segment, build_graph
-from index_nodes.heads import head_numbers
-from index_nodes.log import LogEntry
-from index_nodes.publication import roll_back
-from index_nodes.replica import Replica
-from index_nodes.retention import collect
-from index_nodes.serving import Serving
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.publication import roll_back
+from index_nodes.compaction.retention import collect
+from index_nodes.generations.heads import head_numbers
+from index_nodes.replicas.log import LogEntry
+from index_nodes.replicas.replica import Replica
+from index_nodes.replicas.serving import Serving
+from index_nodes.replicas.voids import VoidMark, Voids
+from index_nodes.rows.graph import Graph, Segment, build_graph
 from index_nodes.settings import NodeSettings, RetentionPolicy
 from index_nodes.states import NodeState
-from index_nodes.voids import VoidMark, Voids
 from schemas.clock import ManualClock
 from schemas.errors import BuildRejected, HeadExists, LogRecordUnreadable, StorageError, TransientError
 from schemas.framing import INDEX_LOG as CODEC

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from index_nodes.log import LogBatch, LogBounds, LogEntry
+from index_nodes.replicas.log import LogBatch, LogBounds, LogEntry
 from schemas.clock import ManualClock
 from schemas.errors import LogChanged
 from schemas.framing import INDEX_LOG as CODEC
@@ -129,7 +129,7 @@ class SimBroker:
 
 
 class SimLog:
-    """What one actor sees of the broker: an :class:`index_nodes.log.IndexLog`."""
+    """What one actor sees of the broker: an :class:`index_nodes.replicas.log.IndexLog`."""
 
     def __init__(self, broker: SimBroker, life: Life, clock: ManualClock) -> None:
         self._broker, self._life, self._clock = broker, life, clock

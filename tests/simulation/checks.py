@@ -8,13 +8,13 @@ from random import Random
 import msgspec
 from msgspec.structs import replace
 
-from index_nodes import generation as generations
-from index_nodes.generation import Generation
-from index_nodes.heads import Head
-from index_nodes.manifest import MANIFEST, Manifest, build_key, check_files
-from index_nodes.product import ProductState
-from index_nodes.search import search
-from index_nodes.view import IndexView
+from index_nodes.generations import generation as generations
+from index_nodes.generations.generation import Generation
+from index_nodes.generations.heads import Head
+from index_nodes.generations.manifest import MANIFEST, Manifest, build_key, check_files
+from index_nodes.products.product import ProductState
+from index_nodes.views.search import search
+from index_nodes.views.view import IndexView
 from schemas.clock import ManualClock
 from schemas.errors import FreshlensError
 from schemas.filters import And, AnyOf, Filter, Not, Range

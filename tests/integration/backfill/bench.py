@@ -12,7 +12,7 @@ from pathlib import Path
 from confluent_kafka import Producer, TopicPartition
 from PIL import Image
 
-from index_nodes.product import ProductState, fold
+from index_nodes.products.product import ProductState, fold
 from processors import deleted
 from processors.added import Incoming, ReadyView, index_record
 from schemas import index_log

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from index_nodes.compaction import compact_once
-from index_nodes.graph import InlineBuilder
-from index_nodes.heads import head_numbers, newest_head, read_head
-from index_nodes.manifest import MANIFEST, build_key
-from index_nodes.publication import roll_back
-from index_nodes.serving import Serving
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.publication import roll_back
+from index_nodes.generations.heads import head_numbers, newest_head, read_head
+from index_nodes.generations.manifest import MANIFEST, build_key
+from index_nodes.replicas.serving import Serving
+from index_nodes.rows.graph import InlineBuilder
 from index_nodes.settings import NodeSettings
 from schemas.clock import SystemClock
 from schemas.errors import ChecksumMismatch, DiskFull, HeadExists, ManifestCorrupt, TransientError

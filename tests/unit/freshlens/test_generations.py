@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from freshlens.cli import cli
 from freshlens.cli import generations as commands
-from index_nodes import gate
+from index_nodes.compaction import gate
 from schemas.errors import BuildRejected, HeadExists, LogTruncated, ManifestCorrupt
 from schemas.index_log import IndexLogRecord
 from tests.unit.index_nodes import records

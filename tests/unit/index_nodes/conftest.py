@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from index_nodes.applier import ROWS_MAX
-from index_nodes.compaction import CompactionReport, compact_once
-from index_nodes.heads import Head
-from index_nodes.replica import Replica
-from index_nodes.search import Found, search
-from index_nodes.view import IndexView
+from index_nodes.compaction.compaction import CompactionReport, compact_once
+from index_nodes.generations.heads import Head
+from index_nodes.replicas.applier import ROWS_MAX
+from index_nodes.replicas.replica import Replica
+from index_nodes.views.search import Found, search
+from index_nodes.views.view import IndexView
 from schemas.embeddings import Vector
 from schemas.filters import Filter
 from schemas.index_log import IndexLogRecord

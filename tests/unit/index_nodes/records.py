@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.log import BATCH_RECORDS_MAX, LogBatch, LogBounds, LogEntry
+from index_nodes.replicas.log import BATCH_RECORDS_MAX, LogBatch, LogBounds, LogEntry
 from schemas.embeddings import Space, Vector, normalise, to_fp16
 from schemas.events import Attributes, Source
 from schemas.framing import INDEX_LOG
@@ -87,7 +87,7 @@ def _source() -> Source:
 
 
 class MemoryLog:
-    """An :class:`index_nodes.log.IndexLog` without a broker."""
+    """An :class:`index_nodes.replicas.log.IndexLog` without a broker."""
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane

@@ -1,11 +1,11 @@
 """A replica as a node restores it, over whatever log and store a test has."""
 
-from index_nodes.applier import ROWS_MAX
-from index_nodes.graph import InlineBuilder
-from index_nodes.heads import Head, newest_head
-from index_nodes.log import IndexLog
-from index_nodes.replica import Replica, restore
-from index_nodes.tail import BLOCK_ROWS
+from index_nodes.generations.heads import Head, newest_head
+from index_nodes.replicas.applier import ROWS_MAX
+from index_nodes.replicas.log import IndexLog
+from index_nodes.replicas.replica import Replica, restore
+from index_nodes.rows.graph import InlineBuilder
+from index_nodes.rows.tail import BLOCK_ROWS
 from schemas.lane import Lane
 from schemas.metrics import Metrics, NullMetrics
 from topics.store import ObjectStore

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index_nodes import ivf, tail
-from index_nodes.exact import ExactRows
-from index_nodes.passing import Passing
-from index_nodes.tail import Block, OpenTail
+from index_nodes.generations import ivf
+from index_nodes.rows import tail
+from index_nodes.rows.exact import ExactRows
+from index_nodes.rows.passing import Passing
+from index_nodes.rows.tail import Block, OpenTail
 from schemas.embeddings import Vector
 
 DIM, ROWS, K = 32, 3_000, 10

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index_nodes.search import search
+from index_nodes.views.search import search
 from schemas.filters import AnyOf, Filter
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index

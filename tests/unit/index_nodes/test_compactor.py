@@ -5,9 +5,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from index_nodes import gate
-from index_nodes.compactor import Growth, Watch, growth_of, why_compact
-from index_nodes.heads import head_numbers
+from index_nodes.compaction import gate
+from index_nodes.compaction.compactor import Growth, Watch, growth_of, why_compact
+from index_nodes.generations.heads import head_numbers
 from index_nodes.settings import CompactorSettings
 from schemas.clock import ManualClock
 from schemas.errors import BrokerUnavailable, DiskFull, HeadExists
@@ -128,7 +128,7 @@ def test_what_may_pass_is_left_to_the_next_look(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr("index_nodes.compactor.compact_once", fails)
+        patched.setattr("index_nodes.compaction.compactor.compact_once", fails)
         assert not watched.look(product(1), product(2))
     assert outcome is None or watched.outcomes(outcome) == 1
     watched.clock.advance(601)

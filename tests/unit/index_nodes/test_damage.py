@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index_nodes import ivf
-from index_nodes.compaction import compact_once
-from index_nodes.graph import InlineBuilder
-from index_nodes.heads import head_key, head_numbers, read_head
-from index_nodes.manifest import MANIFEST, build_key
-from index_nodes.publication import roll_back
-from index_nodes.serving import Serving
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.publication import roll_back
+from index_nodes.generations import ivf
+from index_nodes.generations.heads import head_key, head_numbers, read_head
+from index_nodes.generations.manifest import MANIFEST, build_key
+from index_nodes.replicas.serving import Serving
+from index_nodes.rows.graph import InlineBuilder
 from index_nodes.settings import NodeSettings
 from index_nodes.states import NodeState
 from schemas.clock import SystemClock
@@ -303,7 +303,7 @@ def test_a_disk_that_fills_up_while_building_ends_the_compaction(tmp_path: Path)
     program = f"""
 import resource, tempfile
 from pathlib import Path
-from index_nodes import ivf
+from index_nodes.generations import ivf
 from schemas.errors import DiskFull
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index

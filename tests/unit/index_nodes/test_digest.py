@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index_nodes import serving
-from index_nodes.build import digest_of_generation
-from index_nodes.digest import Digest, digest_of, total
-from index_nodes.product import UNKNOWN, ProductState, fold
+from index_nodes.compaction.build import digest_of_generation
+from index_nodes.products.digest import Digest, digest_of, total
+from index_nodes.products.product import UNKNOWN, ProductState, fold
+from index_nodes.replicas import serving
 from schemas.errors import DigestMismatch
 from schemas.index_log import IndexLogRecord
 from tests.property import strategies
@@ -86,7 +86,7 @@ def test_a_rebuild_that_differs_is_refused(index: Index) -> None:
 
 
 def test_replicas_mark_the_same_digests(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index_nodes.applier._MARK_EVERY", 2)
+    monkeypatch.setattr("index_nodes.replicas.applier._MARK_EVERY", 2)
     index.apply(*(records.content(f"p{n}", 1, [RED]) for n in range(20)))
     other = index.restored()
     assert other.applier.marks == index.replica.applier.marks

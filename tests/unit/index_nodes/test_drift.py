@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from index_nodes import ivf
-from index_nodes.drift import stamped, why_retrain
-from index_nodes.manifest import IndexFacts, Manifest
+from index_nodes.compaction.drift import stamped, why_retrain
+from index_nodes.generations import ivf
+from index_nodes.generations.manifest import IndexFacts, Manifest
 from index_nodes.settings import BuildPolicy
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from index_nodes import facets
-from index_nodes.search import search
+from index_nodes.views import facets
+from index_nodes.views.search import search
 from schemas.errors import InvalidQuery
 from schemas.filters import AnyOf, Filter, Not, Range
 from schemas.shard import FACET_VALUES_MAX, ShardFacet

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from index_nodes import follower as follower_module
-from index_nodes.follower import Follower
+from index_nodes.replicas import follower as follower_module
+from index_nodes.replicas.follower import Follower
 from index_nodes.settings import NodeSettings
 from schemas.metrics import RecordingMetrics
 from tests.unit.index_nodes import records
@@ -34,7 +34,7 @@ def given_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def following(index: Index, given_back: list[str]) -> Iterator[Follower]:  # noqa: ARG001
+def following(index: Index, given_back: list[str]) -> Iterator[Follower]:
     settings = NodeSettings(KafkaSettings("kafka:9092"), index.lane, "/nowhere", node_id="n0", heads_poll_s=0.01)
     made = Follower(settings, index.log, index.store, RecordingMetrics(), lambda: None)
     made.start()

@@ -6,15 +6,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from index_nodes import gate
-from index_nodes.build import Built, write_generation
-from index_nodes.compaction import compact_once
-from index_nodes.generation import VECTORS
-from index_nodes.heads import head_numbers, newest_head, rejected_in_a_row, rejections
-from index_nodes.inventory import read_inventory
-from index_nodes.manifest import build_key
-from index_nodes.publication import accept
-from index_nodes.report import Report, report_keys
+from index_nodes.compaction import gate
+from index_nodes.compaction.build import Built, write_generation
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.inventory import read_inventory
+from index_nodes.compaction.publication import accept
+from index_nodes.compaction.report import Report, report_keys
+from index_nodes.generations.generation import VECTORS
+from index_nodes.generations.heads import head_numbers, newest_head, rejected_in_a_row, rejections
+from index_nodes.generations.manifest import build_key
 from index_nodes.states import GenerationState
 from schemas.clock import ManualClock
 from schemas.errors import BuildRejected, ChecksumMismatch, HeadExists, LogTruncated, ManifestCorrupt
@@ -48,7 +48,7 @@ def test_vectors_under_the_wrong_products_are_found(index: Index, monkeypatch: p
         return built
 
     filled(index)
-    monkeypatch.setattr("index_nodes.compaction.write_generation", shuffled)
+    monkeypatch.setattr("index_nodes.compaction.compaction.write_generation", shuffled)
     with pytest.raises(BuildRejected, match="answers 40 of 40 exact queries otherwise"):
         index.compact()
     assert head_numbers(index.store, index.lane, 0) == []

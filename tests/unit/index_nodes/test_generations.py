@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from index_nodes import compaction, gate, heads
-from index_nodes.build import digest_of_generation
-from index_nodes.compaction import compact_once
-from index_nodes.digest import Digest
-from index_nodes.heads import head_key, head_numbers, newest_head, publish, read_head, rejections
-from index_nodes.manifest import MANIFEST, build_key, checksum, read_manifest
-from index_nodes.publication import roll_back
-from index_nodes.replica import load_generation
-from index_nodes.voids import VoidMark, Voids
+from index_nodes.compaction import compaction, gate
+from index_nodes.compaction.build import digest_of_generation
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.publication import roll_back
+from index_nodes.generations import heads
+from index_nodes.generations.heads import head_key, head_numbers, newest_head, publish, read_head, rejections
+from index_nodes.generations.manifest import MANIFEST, build_key, checksum, read_manifest
+from index_nodes.products.digest import Digest
+from index_nodes.replicas.replica import load_generation
+from index_nodes.replicas.voids import VoidMark, Voids
 from schemas.embeddings import Space
 from schemas.errors import (
     BuildRejected,

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from index_nodes import hot_searches
-from index_nodes.hot_searches import HotSearches
-from index_nodes.search import search
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
+from index_nodes.views import hot_searches
+from index_nodes.views.hot_searches import HotSearches
+from index_nodes.views.search import search
 from schemas.clock import ManualClock
 from schemas.filters import AnyOf, Filter
 from schemas.metrics import RecordingMetrics

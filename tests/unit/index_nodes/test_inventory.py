@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from index_nodes.heads import Head, Rejection
-from index_nodes.inventory import Inventory, build_name, made_at_us
-from index_nodes.manifest import MANIFEST
+from index_nodes.compaction.inventory import Inventory, build_name, made_at_us
+from index_nodes.generations.heads import Head, Rejection
+from index_nodes.generations.manifest import MANIFEST
 from index_nodes.states import GENERATION, GenerationEvent, GenerationState, IllegalTransition, advance
 
 NOW_US = 1_795_000_000_000_000

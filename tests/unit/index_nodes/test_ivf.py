@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from index_nodes import ivf
-from index_nodes.exact import ExactRows
-from index_nodes.passing import LatePassing, Passing
+from index_nodes.generations import ivf
+from index_nodes.rows.exact import ExactRows
+from index_nodes.rows.passing import LatePassing, Passing
 from schemas.embeddings import Vector
 
 ROWS, DIM = 12_000, 32

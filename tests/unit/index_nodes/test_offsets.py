@@ -2,7 +2,7 @@
 
 import pytest
 
-from index_nodes.offsets import Offsets
+from index_nodes.generations.offsets import Offsets
 from schemas.layout import NextOffset
 
 START = Offsets.at({0: NextOffset(5), 2: NextOffset(0)})

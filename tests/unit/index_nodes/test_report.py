@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.report import Report, bars, hubness_of, page, report_keys
+from index_nodes.compaction.report import Report, bars, hubness_of, page, report_keys
 from schemas.embeddings import Space
 from schemas.index_log import IndexLogRecord
 from tests.unit.index_nodes import records

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from index_nodes.compaction import compact_once
-from index_nodes.heads import Head, Rejection, head_numbers, newest_head, rejections
-from index_nodes.inventory import Inventory, Sibling, build_name, read_inventory
-from index_nodes.manifest import MANIFEST, build_key
-from index_nodes.publication import roll_back
-from index_nodes.report import report_keys
-from index_nodes.retention import collect, plan_retention, served_heads
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.inventory import Inventory, Sibling, build_name, read_inventory
+from index_nodes.compaction.publication import roll_back
+from index_nodes.compaction.report import report_keys
+from index_nodes.compaction.retention import collect, plan_retention, served_heads
+from index_nodes.generations.heads import Head, Rejection, head_numbers, newest_head, rejections
+from index_nodes.generations.manifest import MANIFEST, build_key
 from index_nodes.settings import RetentionPolicy
 from schemas.clock import ManualClock
 from schemas.errors import LogTruncated, ManifestCorrupt

@@ -30,7 +30,7 @@ def test_a_view_captured_before_a_swap_keeps_the_old_price_and_the_old_row(index
     old = index.view
     index.apply(records.content("p", 2, [BLUE]), records.offer("p", 2, 20.0))
     index.compact_and_swap()
-    from index_nodes.search import search
+    from index_nodes.views.search import search
 
     then = search(old, tenant="default", query=RED, k=1).hits[0]
     now = index.search(RED, 1).hits[0]

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index_nodes import ivf
-from index_nodes.exact import ExactRows
-from index_nodes.keys import MainKeys
-from index_nodes.passing import Passing
+from index_nodes.generations import ivf
+from index_nodes.products.keys import MainKeys
+from index_nodes.rows.exact import ExactRows
+from index_nodes.rows.passing import Passing
 from schemas.embeddings import Space
 from schemas.errors import FilterType
 from schemas.filters import AnyOf, Filter, Not, Range, parse_filter

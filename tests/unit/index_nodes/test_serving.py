@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from index_nodes.compaction import compact_once
-from index_nodes.graph import InlineBuilder
-from index_nodes.manifest import build_key
-from index_nodes.publication import roll_back
-from index_nodes.serving import Serving
+from index_nodes.compaction.compaction import compact_once
+from index_nodes.compaction.publication import roll_back
+from index_nodes.generations.manifest import build_key
+from index_nodes.replicas.serving import Serving
+from index_nodes.rows.graph import InlineBuilder
 from index_nodes.settings import NodeSettings
 from index_nodes.states import IllegalTransition, NodeEvent, NodeState
 from schemas.clock import ManualClock

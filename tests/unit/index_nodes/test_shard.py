@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from index_nodes import shard as shard_module
-from index_nodes.search import Found
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
+from index_nodes.views.search import Found
 from schemas.clock import ManualClock
 from schemas.metrics import NullMetrics
 from schemas.shard import ShardSearch

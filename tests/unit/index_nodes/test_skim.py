@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from index_nodes.serving import check_digests
+from index_nodes.replicas.serving import check_digests
 from schemas.filters import Range
 from schemas.layout import NextOffset
 from tests.unit.index_nodes import records

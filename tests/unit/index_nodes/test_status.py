@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from index_nodes.digest import Digest, Mark
-from index_nodes.follower import Follower
+from index_nodes.products.digest import Digest, Mark
+from index_nodes.replicas.follower import Follower
 from index_nodes.settings import NodeSettings
 from index_nodes.states import NodeState
 from index_nodes.status import Reporter, disagreements

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from index_nodes.time_travel import view_as_of
-from index_nodes.view import IndexView
+from index_nodes.replicas.time_travel import view_as_of
+from index_nodes.views.view import IndexView
 from schemas.errors import LogChanged, LogTruncated
 from schemas.layout import NextOffset
 from tests.unit.index_nodes import records

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from index_nodes.search import search
+from index_nodes.views.search import search
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from index_nodes.search import product
+from index_nodes.views.search import product
 from schemas.shard import ShardProduct, ShardView
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index

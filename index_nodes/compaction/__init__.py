@@ -1,0 +1,1 @@
+"""The next generation: folded, measured, published, and what of the past may go."""

@@ -1,0 +1,37 @@
+"""A visible product in the form in which a search answers with it."""
+
+from index_nodes.products.product import ProductState
+from schemas.shard import ShardHit
+
+
+def hit_of(product_id: str, state: ProductState) -> ShardHit:
+    """A visible product as a hit of similarity 0 in the main part, which whoever found it replaces."""
+    content, offer = state.content, state.offer
+    assert content is not None, product_id
+    picture = None
+    for view in content.views:
+        if view.content_hash:
+            picture = view.content_hash
+            break
+    return ShardHit(
+        product_id=product_id,
+        similarity=0.0,
+        source="main",
+        version=max(content.rank.version, offer.rank.version) if offer else content.rank.version,
+        title=content.title,
+        description=content.description,
+        attributes=state.attributes,
+        price=offer.price if offer else None,
+        currency=offer.currency if offer else None,
+        stock=offer.stock if offer else None,
+        in_stock=state.is_in_stock,
+        content_hash=picture,
+        dup_group=content.dup_group,
+        agreement=content.agreement,
+        content_version=content.rank.version,
+    )
+
+
+def product_id_of(raw_key: bytes) -> str:
+    """The product's own part of a key."""
+    return raw_key.decode().partition("/")[2]

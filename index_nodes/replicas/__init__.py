@@ -1,0 +1,1 @@
+"""Keeping up with index-log: reading, applying, taking newer generations over."""

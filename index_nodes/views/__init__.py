@@ -1,0 +1,1 @@
+"""What a query sees, and answers from it."""

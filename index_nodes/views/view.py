@@ -1,0 +1,146 @@
+"""What a query sees: one immutable view, captured by taking a reference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from index_nodes.generations.generation import Generation, group_id
+from index_nodes.generations.offsets import Offsets
+from index_nodes.products.bitmaps import check
+from index_nodes.products.columns import Kind
+from index_nodes.products.digest import Digest
+from index_nodes.products.hits import hit_of, product_id_of
+from index_nodes.products.keys import SlotKeys
+from index_nodes.products.overlay import OverlayView, RowIds
+from index_nodes.products.product import ProductState
+from index_nodes.rows.arrays import Mask
+from index_nodes.rows.delta import DeltaView
+from index_nodes.rows.graph import Graph
+from index_nodes.rows.passing import LocalRows
+from index_nodes.rows.tail import Block
+from index_nodes.views.selection import Among, Part, Selection, selected
+from schemas.filters import Filter
+from schemas.shard import ShardHit
+
+_SELECTIONS_MAX = 64
+
+
+@dataclass(frozen=True)
+class IndexView:
+    """The index after some batch. Nothing in it changes, but for bitmaps it remembers.
+
+    ``slots`` is the number of products ever seen; ``main_alive`` (n,) bool, of which ``main_live`` are set; ``digests``
+    by index-log partition, of the prefix ``offsets.applied`` unless content is withheld; ``products`` counts visible
+    ones.
+    """
+
+    generation: Generation
+    keys: SlotKeys
+    slots: int
+    overlay: OverlayView
+    main_alive: Mask
+    main_live: int
+    delta: DeltaView
+    offsets: Offsets
+    digests: Mapping[int, Digest]
+    products: int
+    live_rows: int
+    _selections: dict[tuple[str, Filter | None], Selection] = field(default_factory=dict, repr=False)
+
+    def find(self, key: bytes) -> int | None:
+        """The slot of a product that this view knows."""
+        slot = self.keys.find(key)
+        return slot if slot is not None and slot < self.slots else None
+
+    def state(self, slot: int) -> ProductState:
+        entry = self.overlay.entry(slot)
+        return self.generation.state(slot) if entry < 0 else self.overlay.overlay.states[entry]
+
+    def hit(self, slot: int) -> ShardHit:
+        """The visible product at a slot, see :func:`hits.hit_of`."""
+        entry = self.overlay.entry(slot)
+        return self.generation.hit(slot) if entry < 0 else self._changed_hit(slot, entry)
+
+    def hits(self, slots: Sequence[int]) -> list[ShardHit]:
+        """The visible products at some slots; see :meth:`hit`."""
+        if not self.overlay.count:  # as after a compaction
+            return [self.generation.hit(slot) for slot in slots]
+        entries = self.overlay.entries(np.array(slots, np.int64)).tolist()
+        return [
+            self.generation.hit(slot) if entry < 0 else self._changed_hit(slot, entry)
+            for slot, entry in zip(slots, entries, strict=True)
+        ]
+
+    def raw_state(self, slot: int) -> bytes:
+        """The state as MessagePack."""
+        entry = self.overlay.entry(slot)
+        return bytes(self.generation.raw_state(slot)) if entry < 0 else self.overlay.overlay.states[entry].to_bytes()
+
+    def rows(self, slot: int) -> RowIds:
+        """The live rows of the product, first view first: main rows, and from ``len(generation)`` on delta rows."""
+        entry = self.overlay.entry(slot)
+        return self.generation.rows_of(slot) if entry < 0 else self.overlay.overlay.rows[entry]
+
+    def vector(self, row: int) -> npt.NDArray[np.float16]:
+        """(dim,) float16 of a live row."""
+        main = len(self.generation)
+        vector: npt.NDArray[np.float16] = self.generation.vectors[row] if row < main else self.delta.vector(row - main)
+        return vector
+
+    def kinds(self, tenant: str) -> dict[str, Kind]:
+        """The fields that a filter of this tenant may name; empty for a tenant without products."""
+        return self.overlay.overlay.kinds.get(tenant, {})
+
+    def select(self, tenant: str, clause: Filter | None) -> Selection:
+        """The bitmaps of a filter, computed once per view.
+
+        Raises:
+            FilterType: the filter compares a field with what it is not. A field that does not exist has no value:
+                whether it exists in another shard is for the asker to know.
+        """
+        kinds = self.kinds(tenant)
+        if clause is not None and kinds:
+            check(clause, kinds)
+        known = self._selections.get((tenant, clause))
+        if known is None:
+            if len(self._selections) >= _SELECTIONS_MAX:
+                self._selections.clear()
+            known = self._selections[tenant, clause] = self._select(tenant, clause if kinds else None)
+        return known
+
+    def slots_of(self, part: Part, rows: LocalRows) -> npt.NDArray[np.int64]:
+        """The slots of rows of one part."""
+        if isinstance(part, Generation):
+            return part.slots_of(rows)
+        assert isinstance(part, Graph | Block)
+        return self.delta.slots[rows + part.first_row].astype(np.int64)
+
+    def groups_of(self, slots: LocalRows) -> list[bytes]:
+        """The duplicate group of each slot."""
+        entries = self.overlay.entries(slots)
+        groups = (
+            self.generation.groups_of(np.where(entries < 0, slots, 0)) if self.generation.slots else [b""] * len(slots)
+        )
+        for place in np.flatnonzero(entries >= 0).tolist():
+            state = self.overlay.overlay.states[entries[place]]
+            groups[place] = group_id(self.keys.raw(int(slots[place])), state)
+        return groups
+
+    def content_versions(self, slots: LocalRows) -> npt.NDArray[np.int64]:
+        """(m,) int64 of visible slots."""
+        entries = self.overlay.entries(slots)
+        is_main = entries < 0
+        versions = np.empty(len(slots), np.int64)
+        versions[is_main] = self.generation.content_versions[slots[is_main]]
+        versions[~is_main] = self.overlay.content_versions()[entries[~is_main]]
+        return versions
+
+    def _changed_hit(self, slot: int, entry: int) -> ShardHit:
+        return hit_of(product_id_of(self.keys.raw(slot)), self.overlay.overlay.states[entry])
+
+    def _select(self, tenant: str, clause: Filter | None) -> Selection:
+        base = self.generation.passing(tenant, clause)
+        among = Among(self.generation, self.main_alive, self.main_live, self.overlay, self.delta, self.slots)
+        return selected(among, tenant, clause, base)
