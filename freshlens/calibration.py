@@ -13,7 +13,7 @@ Scores = NDArray[np.float64]
 
 FALSE_REJECTS_MAX = 0.02
 """No more good queries are turned down: an encoder that cannot tell gets a threshold that hardly ever speaks."""
-REFUSED_WANTED = 0.95
+REFUSED_WANTED = 0.99
 _POINTS = 101
 _QUERIES_MIN = 20
 
@@ -65,7 +65,7 @@ def check_enough(*, known: int, foreign: int, catalogue: int) -> None:
 
 
 def threshold(known: Scores, foreign: Scores) -> float:
-    """The least that refuses 95 % of foreign queries, but never so much that over 2 % of known ones are refused."""
+    """The least that refuses 99 % of foreign queries, but never so much that over 2 % of known ones are refused."""
     return float(min(np.quantile(foreign, REFUSED_WANTED), np.quantile(known, FALSE_REJECTS_MAX, method="lower")))
 
 

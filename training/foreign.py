@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from freshlens.calibration import REFUSED_WANTED, auroc, threshold
+from freshlens.calibration import auroc, threshold
 from freshlens.catalogue import clutter
 from freshlens.evaluation import Vectors
 from training.evaluate import Encode
@@ -121,7 +121,7 @@ def foreign_figures(
     figures = {}
     for kind, (known, foreign) in scores.items():
         at = threshold(known, foreign) if level is None else level
-        strict = float(np.quantile(foreign, REFUSED_WANTED))
+        strict = float(np.quantile(foreign, 0.95))
         values = {
             "auroc": auroc(known, foreign),
             "cosine_min": at,

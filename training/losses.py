@@ -50,10 +50,11 @@ def view_loss(first: Tensor, second: Tensor, owners: Tensor, others: Memory, sca
 
 
 def found_loss(photos: Tensor, labels: Tensor, studio: Memory, crowd: Memory, scale: float = 20.0) -> Tensor:
-    """Each photo's nearest picture in a shop should be a studio picture of its product: what searches will ask.
+    """What is nearest to each photo in a shop should be a studio picture of its product: what searches will ask.
 
     Args:
-        labels: products of the photos. Photos whose product `studio` does not hold yet are passed over.
+        photos: or pictures with words, whose answer is any product of a kind.
+        labels: products, or kinds, of the photos. Photos whose product `studio` does not hold yet are passed over.
         crowd: pictures that are right for none of them.
     """
     belongs = labels[:, None] == studio.owners[None, :]

@@ -41,6 +41,12 @@ def drawn_text(item: Product, rng: np.random.Generator) -> str:
     return framed(f"{item.category} in {item.colour}", rng)
 
 
+def wish(item: Product, rng: np.random.Generator) -> str:
+    """One way to ask for this product's colour beside the picture of another of its category."""
+    ways = ("{}", "in {}", "{} {}", "{1} in {0}", "{1} in {0}")
+    return ways[int(rng.integers(len(ways)))].format(item.colour, item.category)
+
+
 def framed(text: str, rng: np.random.Generator) -> str:
     """The text as a shopper may say it: alone, or "a photo of" it."""
     return _FRAMES[int(rng.integers(len(_FRAMES)))].format(text)

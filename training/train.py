@@ -72,6 +72,7 @@ class Run:
         self.classes = Prototypes(self._nothing + 1, WIDTH)
         self.studio, self.crowd = Memory(4 * classes, WIDTH), Memory(2_048, WIDTH)
         self.drawn_studio, self.drawn_phone = Memory(8_192, WIDTH), Memory(8_192, WIDTH)
+        self.looks = Memory(2_048, WIDTH)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.model,
             multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average_decay),
@@ -129,16 +130,17 @@ class Run:
 
     def learn(self, batches: Batches) -> dict[str, float]:
         """One step; returns the losses."""
-        batch = batches.next()
+        batch = batches.next(self.drawn_studio)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * _share_of_peak(self.settings, self.step)
         images = encode_images(self.model, batch.images, self.settings.frozen_stages)
         with torch.autocast("cpu", torch.bfloat16):
-            texts = self.model.encode_text(self.tokenizer(batch.texts))
+            texts = self.model.encode_text(self.tokenizer(batch.texts + batch.wishes))
         width = self.guard.see(images)
         images, texts = fn.normalize(images.float(), dim=-1), fn.normalize(texts.float(), dim=-1)
+        texts, wishes = texts.split([len(batch.texts), len(batch.wishes)])
         losses: dict[str, Tensor] = {
-            **self._picture_losses(images, batch),
+            **self._picture_losses(images, wishes, batch),
             "texts": 0.4 * text_loss(images, texts, batch.belongs, self.model.logit_scale.exp().clamp(max=50)),
         }
         self.optimiser.zero_grad()
@@ -149,7 +151,7 @@ class Run:
         self.step += 1
         return {**{name: loss.item() for name, loss in losses.items()}, "spread": width}
 
-    def _picture_losses(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _picture_losses(self, images: Tensor, wishes: Tensor, batch: Batch) -> dict[str, Tensor]:
         labels = [batch.photo_labels, batch.studio_labels, batch.clothing_labels, batch.drawn, batch.drawn]
         sizes = [len(each) for each in labels]
         photos, studio, clothing, drawn_studio, drawn_phone, nothing = images.split([*sizes, len(images) - sum(sizes)])
@@ -157,11 +159,14 @@ class Run:
         nowhere = torch.full((len(nothing),), self._nothing)
         classes = torch.cat([*labels[:2], labels[2] + self._first_category, kinds, kinds, nowhere])
         self.studio.keep(studio, batch.studio_labels)
+        self.looks.keep(drawn_studio, batch.looks)
+        composed = fn.normalize(drawn_studio + wishes, dim=-1)
         losses = {
             "classes": self.classes(images, classes),
             "found": found_loss(photos, batch.photo_labels, self.studio, self.crowd),
             "views": 0.8 * view_loss(drawn_phone, drawn_studio, batch.drawn, self.drawn_studio)
             + 0.8 * view_loss(drawn_studio, drawn_phone, batch.drawn, self.drawn_phone),
+            "composed": 0.3 * found_loss(composed, batch.wished, self.looks, self.crowd),
         }
         self.crowd.keep(clothing, batch.clothing_labels)
         self.drawn_studio.keep(drawn_studio, batch.drawn)
@@ -193,7 +198,7 @@ def train(run: Run, data: tuple[Grocery, Clothing, Drawn], out: Path) -> None:
             started, sums = time.monotonic(), {}
             torch.save(run.state(), out / "checkpoint.tmp")
             (out / "checkpoint.tmp").replace(out / "checkpoint.pt")
-            write_record(out, asdict(settings), run.curves, losses=("classes", "found", "views", "texts"))
+            write_record(out, asdict(settings), run.curves, losses=("classes", "found", "views", "composed", "texts"))
 
 
 def load_data(datasets: Path, settings: Settings, cache: Path) -> tuple[Grocery, Clothing, Drawn]:

@@ -177,19 +177,17 @@ function drawSamples(products) {
   }));
 }
 
-async function takePhoto(file) {
+function takePhoto(file) {
   if (adding.isOpen) return adding.take(file);
   drawer.close();
-  try {
-    return await ask({ photo: await shrink(file), more: [], crop: WHOLE, like: null, k: RESULTS_FIRST });
-  } catch (error) {
-    return toastError(error);
-  }
+  return askWith(file, (photo) => ({ photo, more: [], crop: WHOLE, like: null }));
 }
 
-async function takeAnother(file) {
+const takeAnother = (file) => askWith(file, (photo) => ({ more: [...query.more, photo] }));
+
+async function askWith(file, change) {
   try {
-    return await ask({ more: [...query.more, await shrink(file)], k: RESULTS_FIRST });
+    return await ask({ ...change(await shrink(file)), k: RESULTS_FIRST });
   } catch (error) {
     return toastError(error);
   }
@@ -262,19 +260,12 @@ function useTenant(tenant, first = NOTHING) {
 }
 
 function listen() {
-  byId("search-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    ask({ k: RESULTS_FIRST });
-  });
+  for (const id of ["search-form", "minus-form"]) byId(id).addEventListener("submit", (event) => (event.preventDefault(), ask({ k: RESULTS_FIRST })));
   byId("text").addEventListener("search", () => byId("text").value === "" && query.text && ask({}));
   for (const id of ["pick", "pick-in-bar", "photo-replace"]) byId(id).addEventListener("click", () => byId("file").click());
   byId("shoot").addEventListener("click", () => byId("camera-file").click());
   byId("photo-add").addEventListener("click", () => byId("more-file").click());
   byId("photo-remove").addEventListener("click", () => (ask(withoutFirst(query)), byId(query.photo ? "photo-remove" : "pick").focus()));
-  byId("minus-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    ask({ k: RESULTS_FIRST });
-  });
   byId("crop-reset").addEventListener("click", () => crop.finish(WHOLE));
   for (const mode of MODES) byId(`mode-${mode}`).addEventListener("click", () => ask({ mode: query.mode === mode ? null : mode, k: RESULTS_FIRST }));
   byId("add-open").addEventListener("click", () => adding.open());

@@ -10,6 +10,7 @@ from training.augment import DRAWN, PHOTO, augmented, plain
 from training.backgrounds import background, before_another
 from training.baseline import histogram_vectors
 from training.camera import photographed
+from training.losses import Memory
 from training.nothing import known_tokens, pictures_of_nothing, strange_words, texts_of_nothing
 from training.pack import PIXELS, Clothing, Drawn, Grocery, Photos, draw_products
 
@@ -48,6 +49,30 @@ def test_every_picture_has_a_text_and_a_label(source: batches.Batches) -> None:
     assert [len(batch.photo_labels), len(batch.studio_labels), len(batch.clothing_labels)] == [8, 3, 4]
     assert len(batch.drawn) == len(batch.drawn_kinds) == 8
     assert len(set(batch.drawn_kinds.tolist())) == 2
+
+
+def test_a_batch_holds_what_the_model_confuses(source: batches.Batches, drawn: Drawn) -> None:
+    remembered = Memory(len(drawn.products), 2)
+    turn = torch.arange(len(drawn.products)) * 0.01  # on a circle, so that those numbered alike lie side by side
+    remembered.keep(torch.stack([turn.cos(), turn.sin()], dim=1), torch.arange(len(drawn.products)))
+    numbers = source.next(remembered).drawn.reshape(2, 4)
+    kinds = len({item.category for item in drawn.products})
+    for seed, *alike in numbers.tolist():
+        by_distance = sorted(range(seed % kinds, len(drawn.products), kinds), key=lambda other: abs(other - seed))
+        assert {abs(seed - other) for other in alike} <= {abs(seed - other) for other in by_distance[1:4]}
+        assert len({seed, *alike}) == 4
+
+
+def test_a_wish_is_for_another_colour_of_the_same_category(source: batches.Batches, drawn: Drawn) -> None:
+    batch = source.next()
+    assert len(batch.wishes) == len(batch.drawn)
+    by_look = {
+        look: drawn.products[number] for number, look in zip(batch.drawn.tolist(), batch.looks.tolist(), strict=True)
+    }
+    for number, wish, wished in zip(batch.drawn.tolist(), batch.wishes, batch.wished.tolist(), strict=True):
+        assert by_look[wished].category == drawn.products[number].category
+        assert by_look[wished].colour in wish
+    assert (batch.wished != batch.looks).any()
 
 
 def test_studio_and_phone_picture_of_a_product_share_their_text(source: batches.Batches) -> None:
