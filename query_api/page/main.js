@@ -177,10 +177,11 @@ function drawSamples(products) {
   }));
 }
 
-function takePhoto(file) {
+/** A new first photo; the further ones stay where it was chosen in its place. */
+function takePhoto(file, more = []) {
   if (adding.isOpen) return adding.take(file);
   drawer.close();
-  return askWith(file, (photo) => ({ photo, more: [], crop: WHOLE, like: null }));
+  return askWith(file, (photo) => ({ photo, more, crop: WHOLE, like: null }));
 }
 
 const takeAnother = (file) => askWith(file, (photo) => ({ more: [...query.more, photo] }));
@@ -270,7 +271,7 @@ function listen() {
   for (const mode of MODES) byId(`mode-${mode}`).addEventListener("click", () => ask({ mode: query.mode === mode ? null : mode, k: RESULTS_FIRST }));
   byId("add-open").addEventListener("click", () => adding.open());
   byId("more-button").addEventListener("click", () => ask({ k: Math.min(query.k * 2, RESULTS_MAX) }));
-  for (const id of ["file", "camera-file"]) listenForFiles(byId(id), takePhoto);
+  for (const id of ["file", "camera-file"]) listenForFiles(byId(id), (file) => takePhoto(file, query.more));
   listenForFiles(byId("more-file"), takeAnother);
   listenForPhotos(byId("veil"), takePhoto);
   document.addEventListener("keydown", onKey);

@@ -190,6 +190,8 @@ def test_several_photos_search_together(shop: Shop, open_page: OpenPage, snap: S
     assert {shop.id_of(3), shop.id_of(11)} <= set(ids(page)[:6])
     expect(page.locator("#results-title")).to_have_text("Like your 2 photos")
     snap(page, "several-photos")
+    body = search(page, lambda: page.set_input_files("#file", files=[upload(photo(20))]))  # in place of the first
+    assert len(body["images"]) == 1
     body = search(page, lambda: page.click("#photo-remove"))  # the second takes its place
     assert "images" not in body
     assert first_id(page) == shop.id_of(11)

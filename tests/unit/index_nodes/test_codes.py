@@ -139,3 +139,13 @@ def test_a_block_from_before_finds_what_it_had_among_many_newer_and_better_rows(
     assert block.search(queries[0], K, everything(block)).rows.tolist() == before
     half = Passing(np.arange(40) % 2 == 0)
     assert set(block.search(queries[0], K, half).rows.tolist()) <= set(range(0, 40, 2))
+
+
+def test_a_block_that_is_coded_to_its_end_is_sealed_and_searched(world: tuple[Any, Vector, Vector]) -> None:
+    codebook, rows, queries = world
+    new = OpenTail(0, DIM, 2 * tail.CODED_AT_ONCE, codebook)
+    for row in rows[: 2 * tail.CODED_AT_ONCE]:
+        new.append(row.astype(np.float16))
+    block = new.seal()
+    assert len(block.coded or ()) == len(block)
+    assert recall(block, queries, everything(block)) >= 0.98
