@@ -98,6 +98,13 @@ class Parts:
     metrics: Metrics = field(default_factory=NullMetrics)
     clock: Clock = field(default_factory=SystemClock)
     render_metrics: Callable[[], bytes] = _no_metrics
+    local: InProcess | None = None
+
+    def is_served(self, shard: int) -> bool:
+        """Whether somebody answers for a shard: this process itself, or a node that was heard of lately."""
+        if self.local is not None and shard == self.local.number and self.local.answers():
+            return True  # before its first report has gone through Kafka
+        return self.cluster.routes.is_serving(shard, self.cluster.now())
 
     def searcher(self) -> Searcher:
         """The search pipeline over these parts."""
@@ -186,6 +193,7 @@ async def open_parts(
             metrics=metrics,
             clock=clock,
             render_metrics=render_metrics,
+            local=local,
         )
 
 

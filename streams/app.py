@@ -221,7 +221,10 @@ def pace_polls(fetcher: Any, pause_s: float) -> None:
 
     async def paced(assignment: Any, node_id: int, request: Any) -> Any:
         if (early_s := free_at.get(node_id, 0.0) - now()) > 0:
-            await asyncio.sleep(early_s)
+            try:
+                await asyncio.sleep(early_s)
+            except asyncio.CancelledError:
+                return False  # as the poll itself says when it is cancelled: the fetcher closes and awaits it
         free_at[node_id] = now() + pause_s
         return await poll(assignment, node_id, request)
 

@@ -8,6 +8,8 @@ ITEMS_MAX = 512
 FIRST_ITEMS = 4
 RECOVERY_CALLS = 32
 """After so many calls without trouble a batch that was halved for want of memory may be twice as large again."""
+_SMALLER_COST_MAX = 1.1
+"""A smaller batch may cost so much more per item: what is urgent comes behind the call that has begun."""
 _NEWEST_SHARE = 0.3
 _FADING = 0.998
 
@@ -47,7 +49,7 @@ class BatchTimes:
 
     @property
     def full(self) -> int:
-        """The size worth waiting for: the quickest per item of those that fit into 60 ms."""
+        """The size worth waiting for: the smallest that is about as quick per item as any that fits into 60 ms."""
         if not self.item_seconds:
             return min(FIRST_ITEMS, self.items_max)
         best, best_seconds = 1, self._predicted(1)
@@ -56,7 +58,13 @@ class BatchTimes:
             if seconds <= best_seconds:
                 best, best_seconds = size, seconds
             size *= 2
-        return best
+        if best not in self.item_seconds:
+            return best  # to see how quick it is
+        return min(
+            size
+            for size, seconds in self.item_seconds.items()
+            if size <= best and seconds <= _SMALLER_COST_MAX * best_seconds
+        )
 
     def cut(self, waiting: int) -> int:
         """How many of the waiting items to take now: at least one, at most what fits into 60 ms."""

@@ -35,8 +35,7 @@ async def readyz(request: web.Request) -> web.Response:
     """``GET /readyz``: every shard is served and the encoder answers; 503 while not, saying what is missing."""
     parts = request.app[PARTS]
     shards = range(parts.settings.lane.layout.shards)
-    now = parts.cluster.now()
-    missing = [f"shard {shard}" for shard in shards if not parts.cluster.routes.is_serving(shard, now)]
+    missing = [f"shard {shard}" for shard in shards if not parts.is_served(shard)]
     if (await _encoder(parts)).state == "unavailable":
         missing.append("encoder")
     return answer(Ready(not missing, missing), status=503 if missing else 200)

@@ -43,12 +43,20 @@ def test_the_first_batch_is_small_and_later_ones_take_the_size_that_is_quickest_
 
 
 def test_a_size_that_was_slow_once_is_tried_again() -> None:
-    curve = dict.fromkeys([2**n for n in range(10)], 0.002)
+    curve = {1: 0.005, 2: 0.003} | dict.fromkeys([2**n for n in range(2, 10)], 0.002)
     times = seen(BatchTimes(), 1000, curve, 50)
-    assert times.full == 16
-    times = times.after(16, 10.0)  # the machine slept
-    assert times.full < 16
-    assert seen(times, 1000, curve, 3_000).full == 16
+    assert times.full == 4
+    times = times.after(4, 10.0)  # the machine slept
+    assert times.full != 4
+    assert seen(times, 1000, curve, 3_000).full == 4
+
+
+def test_of_sizes_that_are_about_as_quick_the_smallest_is_taken_once_the_others_were_tried() -> None:
+    # As the bundled model in eight bits.
+    nearly_flat = {1: 0.0023, 2: 0.0022, 4: 0.0019, 8: 0.0018, 16: 0.00175, 32: 0.0018, 64: 0.002}
+    times = seen(BatchTimes(), 1000, nearly_flat, 50)
+    assert {4, 16} <= times.item_seconds.keys()
+    assert times.full == 4
 
 
 def test_out_of_memory_halves_the_batch_and_its_size_comes_back() -> None:

@@ -26,6 +26,7 @@ from query_api.ranking.verifier import Comparer
 from query_api.search import Searcher
 from query_api.settings import ApiSettings, Limits
 from query_api.shards.cluster import Cluster
+from query_api.shards.scatter import InProcess
 from schemas.clock import ManualClock
 from schemas.embeddings import Space, Vector, from_fp16, to_fp16
 from schemas.errors import EncoderUnavailable, ShardUnavailable, UndecodableImage
@@ -340,6 +341,7 @@ async def running_api(
     model: Model | None = None,
     comparer: Comparer | None = None,
     node: Shard | None = None,
+    local: InProcess | None = None,
     **over: object,
 ) -> AsyncIterator[Api]:
     """The application on a loopback port, with doubles for everything else; ``node``: a real shard instead."""
@@ -368,6 +370,7 @@ async def running_api(
         metrics=metrics,
         clock=clock,
         render_metrics=lambda: b"# metrics\n",
+        local=local,
     )
     async with TestClient(TestServer(create_app(settings, parts))) as client:
         yield Api(client, fakes, encoder, publisher, tenants, cluster, feedback, metrics, clock, store)

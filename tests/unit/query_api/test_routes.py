@@ -17,13 +17,14 @@ from query_api.docs_page import the_document
 from query_api.problems import MEDIA_TYPE
 from query_api.routes.table import ROUTES
 from query_api.settings import Limits
+from query_api.shards.scatter import InProcess
 from schemas.errors import Backpressure, BrokerUnavailable, StorageError
 from schemas.events import ProductAdded, ProductDeleted
 from schemas.feedback import Click
 from schemas.progress import Position, ReadToken, decode_token
 from schemas.tenants import TenantDeclaration
 from schemas.versions import VersionKind
-from tests.unit.query_api.doubles import JPEG, Api, running_api, shard_product, status_of_node
+from tests.unit.query_api.doubles import JPEG, Api, FakeShard, running_api, shard_product, status_of_node
 from topics.thumbnails import put_thumbnails
 
 LINE = {"product_id": "p1", "title": "A mug", "images": [], "price": 9.5}
@@ -261,6 +262,16 @@ class TestOperating:
         response = await api.client.get("/readyz")
         assert response.status == 503
         assert (await response.json())["missing"] == ["shard 0", "encoder"]
+
+    async def test_ready_by_a_shard_of_its_own_that_kafka_has_not_told_of_yet(self, tmp_path: Path) -> None:
+        answers = [True]
+        own = InProcess(0, FakeShard(0), lambda: answers[0], "n0")
+        async with running_api(tmp_path, encoder="none:16", local=own) as api:
+            api.clock.advance(60)
+            assert (await called(api, "GET", "/readyz", 200))["ready"] is True
+            answers[0] = False
+            response = await api.client.get("/readyz")
+            assert (response.status, (await response.json())["missing"]) == (503, ["shard 0"])
 
     async def test_ready_without_an_encoder(self, tmp_path: Path) -> None:
         async with running_api(tmp_path, encoder="none:16") as api:

@@ -214,6 +214,19 @@ async def test_the_first_poll_after_a_silence_waits_for_nothing() -> None:
     assert naps == []
 
 
+async def test_a_poll_that_is_cancelled_while_it_waits_for_its_turn_ends_as_one_that_has_begun() -> None:
+    """A Fetcher cancels its polls as it closes, and awaits each: an error would end the consumer's thread."""
+    fetcher = PolledFetcher()
+    pace_polls(fetcher, 60.0)
+    assert await fetcher._proc_fetch_request("assignment", 1, "request")
+    waiting = asyncio.ensure_future(fetcher._proc_fetch_request("assignment", 1, "request"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    assert await waiting is False
+    assert len(fetcher.began) == 1
+    assert "except asyncio.CancelledError" in inspect.getsource(Fetcher._proc_fetch_request)
+
+
 def test_polls_are_begun_where_they_are_paced() -> None:
     """`pace_polls` replaces a method of aiokafka's own."""
     assert "self._proc_fetch_request(assignment, node_id, request)" in inspect.getsource(
