@@ -9,7 +9,7 @@ from aiohttp import web
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import CLOSING, PARTS
 from query_api.parts import Parts
-from query_api.shards.cluster import Cluster, within
+from query_api.shards.cluster import within
 from schemas.answers import ShardCount
 from schemas.errors import Backpressure
 
@@ -66,7 +66,7 @@ async def _follow(response: web.StreamResponse, parts: Parts, caller: Caller, cl
     last: FreshnessEvent | None = None
     while not closing.is_set() and _may_still(parts, caller):
         change = cluster.next_change()
-        now = event_of(cluster, with_products=caller.sees_all)
+        now = event_of(parts, with_products=caller.sees_all)
         if now != last:
             await response.write(b"event: freshness\ndata: " + msgspec.json.encode(now) + b"\n\n")
             last = now
@@ -81,11 +81,10 @@ def _may_still(parts: Parts, caller: Caller) -> bool:
     return parts.keys.is_valid(caller.key_id, parts.clock.now_us())
 
 
-def event_of(cluster: Cluster, *, with_products: bool = True) -> FreshnessEvent:
+def event_of(parts: Parts, *, with_products: bool) -> FreshnessEvent:
     """What there is to say now."""
-    shards = cluster.lane.layout.shards
-    now = cluster.now()
-    served = sum(cluster.routes.is_serving(shard, now) for shard in range(shards))
+    cluster, shards = parts.cluster, parts.cluster.lane.layout.shards
+    served = sum(map(parts.is_served, range(shards)))
     applied = {str(partition): offset for partition, offset in sorted(cluster.routes.applied().items())}
     products = cluster.routes.products() if with_products else None
     return FreshnessEvent(products, applied, ShardCount(served, shards))

@@ -115,7 +115,7 @@ class IndexView:
         if isinstance(part, Generation):
             return part.slots_of(rows)
         assert isinstance(part, Graph | Block)
-        return self.delta.slots[rows + part.first_row].astype(np.int64)
+        return self.delta.slots_of(part)[rows].astype(np.int64)
 
     def groups_of(self, slots: LocalRows) -> list[bytes]:
         """The duplicate group of each slot."""
