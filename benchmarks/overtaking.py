@@ -3,7 +3,7 @@
 Real workers on a real Kafka, with a stand-in for the model that takes 250 ms a call. Published → confirmed on
 index-log, once idle and once with the flood queued: the differences are what waiting in line would cost.
 
-    python -m benchmarks.overtaking [--flood 8000] [--each 200]
+    python -m benchmarks.overtaking [--flood 30000] [--each 200]
 """
 
 import argparse
@@ -100,7 +100,7 @@ def measure(bench: Bench, count: int, each: int) -> dict[str, Any]:
 def main() -> None:
     """Start a Kafka of its own and measure on it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--flood", type=int, default=8_000)
+    parser.add_argument("--flood", type=int, default=30_000)
     parser.add_argument("--each", type=int, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

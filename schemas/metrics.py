@@ -15,6 +15,7 @@ MetricName = Literal[
     "freshlens_events_total",
     "freshlens_dead_letters_total",
     "freshlens_retries_total",
+    "freshlens_offers_ahead_total",
     "freshlens_encoded_items_total",
     "freshlens_encode_batch_seconds",
     "freshlens_text_tokens_total",
@@ -70,6 +71,9 @@ METRICS: dict[MetricName, Metric] = {
     "freshlens_events_total": Metric("counter", "Input events finished, by what became of them.", ("topic", "outcome")),
     "freshlens_dead_letters_total": Metric("counter", "Records dead-lettered.", ("topic", "code")),
     "freshlens_retries_total": Metric("counter", "Events handed to product-retry.", ("code",)),
+    "freshlens_offers_ahead_total": Metric(
+        "counter", "Price changes put on index-log before their turn, from behind a flood.", ("topic",)
+    ),
     "freshlens_encoded_items_total": Metric("counter", "Pictures and texts the model encoded.", ("kind",)),
     "freshlens_encode_batch_seconds": Metric("histogram", "Time of one encoder call."),
     "freshlens_text_tokens_total": Metric(

@@ -107,6 +107,14 @@ class EmbedStep:
         except InvalidRecord as error:
             raise Rejected(error, incoming.resolved, attempts + 1) from error
 
+    async def offer_ahead(self, incoming: Incoming) -> None:
+        """Emit the offer of an event before its turn comes. Raises InvalidRecord: leave it to its turn."""
+        self._held.check(incoming.event)
+        lane, epoch = self._lane, self._epoch
+        record = index_record(incoming, None, space=lane.space, epoch=epoch, decode_version=DECODE_VERSION)
+        if record is not None:
+            await self._writer.write(record)
+
     async def _index(self, incoming: Incoming, received: Received, *, attempts: int, timeout_s: float) -> str:
         content = incoming.event.content
         if content is None:

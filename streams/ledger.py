@@ -92,6 +92,11 @@ class AckLedger:
         del self._assigned[ticket.place].unfinished[ticket.offset]
         return True
 
+    def next_offset(self, place: Place) -> int | None:
+        """The next offset to be delivered. None: not assigned."""
+        assigned = self._assigned.get(place)
+        return None if assigned is None else assigned.next_offset
+
     def watermark(self, place: Place) -> int | None:
         """The lowest unfinished offset, or the next to be delivered: all below is finished. None: not assigned."""
         assigned = self._assigned.get(place)

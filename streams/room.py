@@ -3,6 +3,8 @@
 import asyncio
 from collections import deque
 
+_CROWDED = 0.05
+
 
 class Room:
     """Room for ``events_max`` events of ``bytes_max`` bytes in all; first come, first served.
@@ -16,6 +18,11 @@ class Room:
         self.events = 0
         self.bytes = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more of it is taken than work that keeps up would take."""
+        return self.events > _CROWDED * self._events_max or self.bytes > _CROWDED * self._bytes_max
 
     async def enter(self, size: int) -> None:
         """Wait for room, and take it."""

@@ -36,6 +36,7 @@ from streams.hot_lane import run_hot_lane
 from streams.intake import Intake
 from streams.ledger import AckLedger
 from streams.ledger_consumer import LedgerConsumer
+from streams.offers_ahead import OffersAhead
 from streams.outbox import Outbox
 from streams.progress import FactPublisher, Progress
 from streams.retries import Retries
@@ -53,7 +54,7 @@ from topics.tenants import TenantDirectory
 Role = Literal["embed", "deletes", "feedback"]
 INFLIGHT_EVENTS_MAX = 10_000
 INFLIGHT_BYTES_MAX = 256 * 1024 * 1024
-"""A price change overtakes this much of pictures; more is left to Kafka."""
+"""What a worker takes in hand; more is left to Kafka, but for prices (:mod:`streams.offers_ahead`)."""
 HOT_INFLIGHT_EVENTS_MAX = 64
 HOT_INFLIGHT_BYTES_MAX = 32 * 1024 * 1024
 """The hot lane is for few: what floods it waits in Kafka, as on any lane, instead of making the other wait."""
@@ -175,6 +176,7 @@ async def _serve_embed(
             on_ready,
             queue.run(),
             retries.run(),
+            _offers_ahead(parts, step, room).run(),
             held.follow(),
             *_hot_lane(parts, urgent, held, agreements),
         )
@@ -199,6 +201,19 @@ def _embed_step(
         agreements=agreements,
         registry=parts.registry,
         clock=parts.clock,
+        metrics=parts.metrics,
+    )
+
+
+def _offers_ahead(parts: _Parts, step: EmbedStep, room: Room) -> OffersAhead:
+    return OffersAhead(
+        parts.settings.kafka,
+        parts.topic,
+        parts.ledger,
+        room,
+        step.offer_ahead,
+        declaration_of=parts.declaration_of,
+        registry=parts.registry,
         metrics=parts.metrics,
     )
 

@@ -1,7 +1,8 @@
 """An embed worker with a stand-in for the model: the mean colour of a picture, the length of a text. No torch.
 
-STUB_DELAY_S slows every call with pictures down, STUB_FAIL=1 is a bad deploy, STUB_DECODER another module for the
-children that decode. A text with "poison" kills the process. Prints READY, and metrics at the end.
+STUB_DELAY_S slows every call with pictures down, STUB_ROOM bounds the events in flight, STUB_FAIL=1 is a bad deploy,
+STUB_DECODER another module for the children that decode. A text with "poison" kills the process. Prints READY, and
+metrics at the end.
 """
 
 import functools
@@ -60,6 +61,8 @@ def main() -> None:
 
     if module := os.environ.get("STUB_DECODER"):
         setattr(worker, "DecoderPool", functools.partial(DecoderPool, module=module))  # noqa: B010
+    if room := os.environ.get("STUB_ROOM"):
+        worker.INFLIGHT_EVENTS_MAX = int(room)
     if sys.argv[1] == "embed" and settings.encoder == "bundled":
         worker.run_embed(settings, MeanColour(float(os.environ.get("STUB_DELAY_S", "0"))), metrics, ready)
     else:

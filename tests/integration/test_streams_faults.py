@@ -47,6 +47,12 @@ def titled(product_id: str, title: str = "A mug") -> ProductAdded:
     return ProductAdded("shop", product_id, content=Content(title=title))
 
 
+def slow(number: int) -> ProductAdded:
+    """A product with a picture that no cache knows."""
+    picture = Picture(inline=jpeg(side=16, comment=str(number)))
+    return ProductAdded("shop", f"slow{number}", content=Content(pictures=(picture,)))
+
+
 def dead_letters(bench: Bench, *arguments: str) -> str:
     """A dead-letters command on this bench; what it said."""
     context = CommandContext(bench.kafka, bench.data)
@@ -146,8 +152,7 @@ def test_deletes_and_prices_overtake_5000_queued_pictures(bench: Bench) -> None:
     bench.start("embed", STUB_DELAY_S="2")
     bench.start("deletes")
     for number in range(5_000):
-        picture = Picture(inline=jpeg(side=16, comment=str(number)))
-        bench.add(ProductAdded("shop", f"slow{number}", content=Content(pictures=(picture,))))
+        bench.add(slow(number))
     prices, gone = [f"price{number}" for number in range(50)], [f"gone{number}" for number in range(50)]
     for price, product in zip(prices, gone, strict=True):
         bench.add(ProductAdded("shop", price, offer=Offer(price=1)))
@@ -156,6 +161,27 @@ def test_deletes_and_prices_overtake_5000_queued_pictures(bench: Bench) -> None:
     order = [record.product_id for record in bench.records]
     pictures_before = sum(product.startswith("slow") for product in order)
     assert pictures_before < 500, "they did not wait for the model"
+
+
+def test_prices_overtake_what_the_worker_has_no_room_for_and_their_turn_changes_nothing(bench: Bench) -> None:
+    worker = bench.start("embed", STUB_DELAY_S="0.5", STUB_ROOM="20")
+    for number in range(300):
+        bench.add(slow(number))
+    bench.send("product-added", b"garbage", b"shop/garbage")
+    prices = [f"price{number}" for number in range(50)]
+    for price in prices:
+        bench.send("product-added", PRODUCT_ADDED.encode(ProductAdded("shop", price, offer=Offer(price=1))))
+    bench.until_indexed(*prices)
+    assert sum(record.product_id.startswith("slow") for record in bench.records) < 300, (
+        "they did not wait for the model"
+    )
+    first = {price: bench.record(price) for price in prices}
+    until(lambda: bench.watermarks("product-added") == 351, "facts about all events")
+    again = {price: bench.record(price) for price in prices}
+    assert again == first, "the same record once more: equal ranks change nothing"
+    assert bench.codes() == ["undecodable-record"]
+    ahead = next(line for line in worker.stop().splitlines() if line.startswith("freshlens_offers_ahead_total"))
+    assert 0 < float(ahead.split()[-1]) <= len(prices), "each once"
 
 
 class Feed:

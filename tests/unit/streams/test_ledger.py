@@ -48,3 +48,12 @@ def test_what_is_not_assigned_or_was_delivered_before_is_not_to_be_processed() -
     ledger.end(PLACE)
     assert ledger.watermark(PLACE) is None
     assert ledger.in_flight == 0
+
+
+def test_it_says_what_is_delivered_next() -> None:
+    ledger = AckLedger()
+    assert ledger.next_offset(PLACE) is None
+    ledger.begin(PLACE, 5)
+    assert ledger.next_offset(PLACE) == 5
+    ledger.deliver(PLACE, 7)
+    assert ledger.next_offset(PLACE) == 8

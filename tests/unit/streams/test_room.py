@@ -53,3 +53,15 @@ async def test_it_can_be_made_wider() -> None:
     assert [task.done() for task in waiting] == [True, True, False]
     waiting[2].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_it_is_crowded_long_before_it_is_full() -> None:
+    room = Room(events_max=100, bytes_max=1_000)
+    for _ in range(5):
+        await room.enter(1)
+    assert not room.is_crowded
+    await room.enter(1)
+    assert room.is_crowded
+    room.leave(1)
+    room.resize(1, 60)
+    assert room.is_crowded, "few events, but large ones"
