@@ -1,11 +1,11 @@
-"""How long until a hot product can be found, while nothing and while a whole back-fill is queued on product-added?
+"""How long until a hot product can be found while a whole back-fill is queued, and any product on a normal day?
 
 Products are published one after another through the API, hot, and looked up with their read token; found means: the
 answer has the product, and says that the token was met. The queue is of drawn pictures, each with bytes of its own, so
-that every one of them is stored, decoded and embedded like a new one; for comparison some products are published
-without ``hot``, on the empty lane.
+that every one of them is stored, decoded and embedded like a new one. For comparison: products published without
+``hot``, with nothing queued, and while others of the same kind come in at a steady rate (a normal day).
 
-    python -m benchmarks.hot_lane [--queued 100000] [--products 100] [--drawn 64]
+    python -m benchmarks.hot_lane [--queued 100000] [--products 100] [--drawn 64] [--stream 40]
 """
 
 import argparse
@@ -13,9 +13,10 @@ import asyncio
 import base64
 import io
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def back_fill(drawn: int, number: int = 0) -> Iterator[ProductAdded]:
         number += 1
 
 
-async def measure(client: AsyncClient, numbers: range, *, hot: bool) -> list[float]:
+async def measure(client: AsyncClient, numbers: Iterable[int], *, hot: bool) -> list[float]:
     """Seconds from publishing to found, of each product, one after another."""
     seconds = []
     for number in numbers:
@@ -78,6 +79,27 @@ def queue(kafka: KafkaSettings, events: Iterator[ProductAdded]) -> None:
     assert not sender.failed, sender.failed[0]
 
 
+class Stream(threading.Thread):
+    """Publishes at a steady rate until it is stopped."""
+
+    def __init__(self, kafka: KafkaSettings, events: Iterator[ProductAdded], per_s: float) -> None:
+        super().__init__(daemon=True)
+        self._publisher, self._events, self._per_s = Publisher(kafka), events, per_s
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        sender, began = Sender(self._publisher, Following()), time.perf_counter()
+        for number, event in enumerate(self._events):
+            if self._stopped.wait(max(0.0, began + number / self._per_s - time.perf_counter())):
+                return
+            sender.send(event.product_id, event)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+        self._publisher.close()
+
+
 def on_log(kafka: KafkaSettings, since: Mapping[int, int]) -> list[float]:
     """Seconds from the append of each hot event to the append of its record on index-log."""
     seconds = []
@@ -98,25 +120,38 @@ async def indexed(client: AsyncClient) -> int:
     return (await client.status()).products or 0
 
 
-async def run(running: Running, *, queued: int, products: int, drawn: int) -> dict[str, Any]:
-    """Warm up, measure on the empty lanes, fill one, measure again."""
+async def run(running: Running, *, queued: int, products: int, drawn: int, per_s: float) -> dict[str, Any]:
+    """Warm up, measure on the empty lanes and in a steady stream, fill one lane, measure again."""
     kafka = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": running.kafka})
     async with AsyncClient(running.url) as client:
         await measure(client, range(10), hot=False)
         await measure(client, range(10, 20), hot=True)
-        normal = await measure(client, range(20, 20 + products), hot=False)
+        fresh = count(20)
+
+        async def measured(*, hot: bool) -> list[float]:
+            return await measure(client, islice(fresh, products), hot=hot)
+
+        ordinary = await measured(hot=False)
         start = ends(kafka)
-        empty = await measure(client, range(20 + products, 20 + 2 * products), hot=True)
-        empty_log, start = on_log(kafka, start), ends(kafka)
+        empty = await measured(hot=True)
+        empty_log = on_log(kafka, start)
+        stream = Stream(kafka, back_fill(drawn, number=10_000_000), per_s)
+        stream.start()
+        await measure(client, islice(fresh, 20), hot=False)  # the first batches of a stream are not its normal ones
+        normal = await measured(hot=False)
+        stream.stop()
+        start = ends(kafka)
         await asyncio.to_thread(queue, kafka, islice(back_fill(drawn), queued))
         before, began = await indexed(client), time.perf_counter()
-        full = await measure(client, range(20 + 2 * products, 20 + 3 * products), hot=True)
+        full = await measured(hot=True)
         drained = await indexed(client) - before - products
         full_log = on_log(kafka, start)
         rate = drained / (time.perf_counter() - began)
     assert before + drained < queued, "the queue was empty before the end: give more --queued"
     return {
-        "normal_empty_queue": spread(normal),
+        "ordinary_empty_queue": spread(ordinary),
+        "ordinary_in_a_stream": spread(normal),
+        "stream_per_s": per_s,
         "hot_empty_queue": spread(empty),
         "hot_full_queue": spread(full),
         "hot_empty_queue_to_log": spread(empty_log),
@@ -133,9 +168,12 @@ def main() -> None:
     parser.add_argument("--queued", type=int, default=100_000)
     parser.add_argument("--products", type=int, default=100)
     parser.add_argument("--drawn", type=int, default=64)
+    parser.add_argument("--stream", type=float, default=40.0, help="products a second on a normal day")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Running(Path(folder) / "data") as running:
-        figures = asyncio.run(run(running, queued=asked.queued, products=asked.products, drawn=asked.drawn))
+        figures = asyncio.run(
+            run(running, queued=asked.queued, products=asked.products, drawn=asked.drawn, per_s=asked.stream)
+        )
     save("hot_lane", "Publish hot to found, with nothing and with a back-fill queued on product-added", figures)
 
 

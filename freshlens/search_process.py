@@ -28,7 +28,7 @@ def run(
     Raises:
         SettingsError, StorageError: as :func:`index_nodes.node.run` and :func:`query_api.serve.run`.
     """
-    node.switch_often()
+    node.prepare_process()
     uvloop.run(until_stopped(_serve(node_settings, api_settings, metrics, _Last(2, on_ready), render_metrics)))
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from index_nodes.replicas.follower import Follower
 from index_nodes.replicas.log import KafkaLog
+from index_nodes.replicas.memory import give_back_large_blocks
 from index_nodes.server import create_app
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
@@ -36,13 +37,14 @@ def run(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) 
         StorageError: another log, a truncated log, a damaged generation; its docstring says what to do.
         SettingsError: the port is taken, or Kafka refuses us.
     """
-    switch_often()
+    prepare_process()
     uvloop.run(_until_signalled(settings, metrics, on_ready))
 
 
-def switch_often() -> None:
-    """Let no thread's Python code keep the others waiting for long; for the whole process."""
+def prepare_process() -> None:
+    """Let no thread's Python code keep the others waiting for long, and no freed block of rows stay with us."""
     sys.setswitchinterval(_SWITCH_S)
+    give_back_large_blocks()
 
 
 async def _until_signalled(settings: NodeSettings, metrics: Metrics, on_ready: Callable[[], None]) -> None:

@@ -50,7 +50,7 @@ def _touched(view: IndexView) -> Iterator[_Pair]:
     overlay, main = view.overlay.overlay, view.generation
     for entry in np.flatnonzero(view.overlay.current).tolist():
         slot = int(overlay.slots[entry])
-        yield view.keys.raw(slot), main.state(slot) if slot < main.slots else UNKNOWN, overlay.states[entry]
+        yield view.keys.raw(slot), main.state(slot) if slot < main.slots else UNKNOWN, overlay.state(entry)
 
 
 def _paired(old: Generation, new: Generation) -> Iterator[_Pair]:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from index_nodes.products.bitmaps import evaluate
 from index_nodes.products.columns import Column, GrowingColumn, Kind, Leaf, field_values, kind_of
 from index_nodes.products.keys import SlotKeys
-from index_nodes.products.product import ProductState
-from index_nodes.rows.arrays import GrowingArray, Mask, Rows
+from index_nodes.products.product import ProductState, decode_state
+from index_nodes.rows.arrays import GrowingArray, GrowingBlobs, Mask, Rows
 from schemas.filters import Filter
 from schemas.identity import ProductKey
 
@@ -37,7 +37,7 @@ class Overlay:
     def __init__(self, main_visible: Mask, main_kinds: dict[str, dict[str, Kind]]) -> None:
         self._main_visible, self._main_kinds = main_visible, main_kinds
         self.kinds = {tenant: dict(kinds) for tenant, kinds in main_kinds.items()}
-        self.states: list[ProductState] = []
+        self._states = GrowingBlobs()
         self.rows: list[RowIds] = []
         self._newest = np.full(max(1, len(main_visible)), _NONE, np.int32)  # slot → its newest entry
         self.slots = GrowingArray(np.int32)
@@ -53,7 +53,7 @@ class Overlay:
         self._shown_of: dict[str, _Shown] = {}
 
     def __len__(self) -> int:
-        return len(self.states)
+        return len(self._states)
 
     @property
     def main_slots(self) -> int:
@@ -62,8 +62,8 @@ class Overlay:
 
     def append(self, slot: int, key: ProductKey, state: ProductState, rows: RowIds) -> None:
         """The product at ``slot`` has a new state."""
-        entry, before = len(self.states), self.newest(slot)
-        self.states.append(state)
+        entry, before = len(self), self.newest(slot)
+        self._states.append(state.to_bytes())
         self.rows.append(rows)
         self.slots.append(slot)
         self._before.append(before)
@@ -75,6 +75,14 @@ class Overlay:
             self._index(entry, key, state)
         self._count(slot, key.tenant, entry, state.is_visible, before)
         self._make_newest(slot, entry, before)
+
+    def state(self, entry: int) -> ProductState:
+        """The product as of an entry."""
+        return decode_state(self._states[entry])
+
+    def raw_state(self, entry: int) -> memoryview:
+        """The same as MessagePack."""
+        return self._states[entry]
 
     def newest(self, slot: int) -> int:
         """The newest entry of a slot, -1 if it has none."""
@@ -99,7 +107,7 @@ class Overlay:
         return None if column is None else column.captured(count)
 
     def captured(self) -> "OverlayView":
-        return OverlayView(self, len(self.states))
+        return OverlayView(self, len(self))
 
     def rewritten(self, keys: SlotKeys) -> "Overlay":
         """The same with current entries only; views keep the old one."""
@@ -107,7 +115,7 @@ class Overlay:
         fresh.kinds = self.kinds  # a kind once accepted stays
         for entry in np.flatnonzero(self.captured().current).tolist():
             slot = int(self.slots[entry])
-            fresh.append(slot, keys.key(slot), self.states[entry], self.rows[entry])
+            fresh.append(slot, keys.key(slot), self.state(entry), self.rows[entry])
         return fresh
 
     def shown(self, tenant: str | None, count: int) -> "Counts":
@@ -116,7 +124,7 @@ class Overlay:
         return NO_COUNTS if shown is None else shown.at(count)
 
     def _count(self, slot: int, tenant: str, entry: int, is_visible: bool, before: int) -> None:
-        was_visible = before != _NONE and self.states[before].is_visible
+        was_visible = before != _NONE and bool(self.visible[before])
         was_below = before == _NONE and slot < self.main_slots and bool(self._main_visible[slot])
         shown = self._shown_of.get(tenant) or self._shown_of.setdefault(tenant, _Shown())
         for each in (self._shown, shown):

@@ -207,7 +207,7 @@ class Applier:
         entry = self._overlay.newest(slot)
         if entry < 0:
             return self._generation.state(slot), self._generation.rows_of(slot)
-        return self._overlay.states[entry], self._overlay.rows[entry]
+        return self._overlay.state(entry), self._overlay.rows[entry]
 
     def _rows_after(
         self, slot: int, before: ProductState, rows: RowIds, record: IndexLogRecord, after: ProductState

@@ -1,4 +1,4 @@
-"""Arrays that grow at the end while readers hold their beginning, and liveness bits that are copied before a change."""
+"""What grows at the end while readers hold its beginning, and liveness bits that are copied before a change."""
 
 from typing import Any, Generic, TypeVar
 
@@ -8,6 +8,7 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int32]
 T = TypeVar("T", bound=np.generic)
+_BLOCK_BYTES = 1 << 20
 
 
 class GrowingArray(Generic[T]):
@@ -36,6 +37,37 @@ class GrowingArray(Generic[T]):
     def captured(self, count: int | None = None) -> npt.NDArray[T]:
         """The first ``count`` values (all by default)."""
         return self._values[: self._count if count is None else count]
+
+
+class GrowingBlobs:
+    """Bytes by number, append-only with one writer.
+
+    They lie in few large blocks: as objects of their own they would take twice the room, and leave a memory full of
+    holes behind when they are let go.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[memoryview] = []
+        self._block_of, self._start, self._size = (GrowingArray(np.int32) for _ in range(3))
+        self._end = 0
+
+    def __len__(self) -> int:
+        return len(self._size)
+
+    def append(self, blob: bytes) -> None:
+        if not self._blocks or self._end + len(blob) > len(self._blocks[-1]):
+            self._blocks.append(memoryview(bytearray(max(_BLOCK_BYTES, len(blob)))))
+            self._end = 0
+        self._blocks[-1][self._end : self._end + len(blob)] = blob
+        self._block_of.append(len(self._blocks) - 1)
+        self._start.append(self._end)
+        self._size.append(len(blob))
+        self._end += len(blob)
+
+    def __getitem__(self, number: int) -> memoryview:
+        """Without a copy."""
+        block, start, size = int(self._block_of[number]), int(self._start[number]), int(self._size[number])
+        return self._blocks[block][start : start + size]
 
 
 class Liveness:

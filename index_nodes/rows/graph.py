@@ -1,6 +1,7 @@
 """A sealed block under an hnswlib graph, immutable once built."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from queue import Empty, SimpleQueue
@@ -25,6 +26,8 @@ EF_SEARCH = (48, 96, 192, 384)
 times the width of what is spread (docs/adr/0009)."""
 RECALL_AIM = 0.98
 _QUERIES = 64
+_ROWS_AT_ONCE = 512
+"""A builder that is closed has let go of its blocks a second later."""
 DEAD_SHARE_MAX = 0.3
 """A graph with more dead rows than this is built again of those that live."""
 _EXACT_ROWS_MAX = 512
@@ -82,18 +85,29 @@ class Graph:
 Segment = Block | Graph
 
 
-def build_graph(block: Segment, alive: Mask) -> Graph:
+class Abandoned(Exception):
+    """A graph that nobody wants any more."""
+
+
+def build_graph(block: Segment, alive: Mask, is_wanted: Callable[[], bool] = lambda: True) -> Graph:
     """A graph of the rows that are alive; one thread, so that equal input gives equal graphs.
 
     Args:
         block: what to build of.
         alive: (n,) bool, with at least one row.
+        is_wanted: asked now and then.
+
+    Raises:
+        Abandoned: it is not wanted any more.
     """
     labels = np.flatnonzero(alive)
     vectors = block.vectors[labels].astype(np.float32)
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(max_elements=len(labels), M=M, ef_construction=EF_CONSTRUCTION, random_seed=100)
-    index.add_items(vectors, labels, num_threads=1)
+    for start in range(0, len(labels), _ROWS_AT_ONCE):
+        if not is_wanted():
+            raise Abandoned
+        index.add_items(vectors[start : start + _ROWS_AT_ONCE], labels[start : start + _ROWS_AT_ONCE], num_threads=1)
     index.set_ef(EF_SEARCH[0])
     if len(labels) > _EXACT_ROWS_MAX:
         _widen(index, vectors)
@@ -169,7 +183,7 @@ class ThreadBuilder:
         Thread(target=self._work, name="graph-builder", daemon=True).start()
 
     def submit(self, block: Segment, alive: Mask) -> None:
-        self._asked.put(lambda: build_graph(block, alive))
+        self._asked.put(lambda: build_graph(block, alive, lambda: not self._is_closed))
 
     def finished(self) -> list[Graph]:
         finished = []
@@ -184,5 +198,6 @@ class ThreadBuilder:
         self._asked.put(None)
 
     def _work(self) -> None:
-        while (build := self._asked.get()) is not None and not self._is_closed:
-            self._finished.put(build())
+        while (build := self._asked.get()) is not None:
+            with suppress(Abandoned):
+                self._finished.put(build())

@@ -56,7 +56,7 @@ class IndexView:
 
     def state(self, slot: int) -> ProductState:
         entry = self.overlay.entry(slot)
-        return self.generation.state(slot) if entry < 0 else self.overlay.overlay.states[entry]
+        return self.generation.state(slot) if entry < 0 else self.overlay.overlay.state(entry)
 
     def hit(self, slot: int) -> ShardHit:
         """The visible product at a slot, see :func:`hits.hit_of`."""
@@ -76,7 +76,7 @@ class IndexView:
     def raw_state(self, slot: int) -> bytes:
         """The state as MessagePack."""
         entry = self.overlay.entry(slot)
-        return bytes(self.generation.raw_state(slot)) if entry < 0 else self.overlay.overlay.states[entry].to_bytes()
+        return bytes(self.generation.raw_state(slot) if entry < 0 else self.overlay.overlay.raw_state(entry))
 
     def rows(self, slot: int) -> RowIds:
         """The live rows of the product, first view first: main rows, and from ``len(generation)`` on delta rows."""
@@ -124,7 +124,7 @@ class IndexView:
             self.generation.groups_of(np.where(entries < 0, slots, 0)) if self.generation.slots else [b""] * len(slots)
         )
         for place in np.flatnonzero(entries >= 0).tolist():
-            state = self.overlay.overlay.states[entries[place]]
+            state = self.overlay.overlay.state(entries[place])
             groups[place] = group_id(self.keys.raw(int(slots[place])), state)
         return groups
 
@@ -138,7 +138,7 @@ class IndexView:
         return versions
 
     def _changed_hit(self, slot: int, entry: int) -> ShardHit:
-        return hit_of(product_id_of(self.keys.raw(slot)), self.overlay.overlay.states[entry])
+        return hit_of(product_id_of(self.keys.raw(slot)), self.overlay.overlay.state(entry))
 
     def _select(self, tenant: str, clause: Filter | None) -> Selection:
         base = self.generation.passing(tenant, clause)

@@ -1,5 +1,6 @@
 """Slots and rows (HOLES 2): what makes a row, what kills one, and what touches neither."""
 
+from index_nodes.rows.arrays import GrowingBlobs
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
 
@@ -90,3 +91,15 @@ def test_a_graph_with_many_dead_rows_is_built_again(index: Index) -> None:
     index.apply(*(records.delete(product_id, 2) for product_id in sealed[8:]))
     assert [segment.source for segment in index.view.delta.segments] == ["tail"]
     assert index.ids(RED) == [last]
+
+
+def test_blobs_of_any_size_stay_what_they_were() -> None:
+    blobs = GrowingBlobs()
+    written = [
+        bytes([number % 251]) * size for number, size in enumerate([0, 1, 700_000, 700_000, 3_000_000, 5, 0] * 3)
+    ]
+    held = []
+    for number, blob in enumerate(written):
+        blobs.append(blob)
+        held.append(blobs[number])
+    assert [bytes(blob) for blob in held] == [bytes(blobs[number]) for number in range(len(blobs))] == written

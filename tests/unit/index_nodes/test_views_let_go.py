@@ -1,11 +1,15 @@
 """Views come many times a second, and each holds on to the states of products: none waits for a garbage collection."""
 
 import gc
+import time
 import weakref
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+from index_nodes.rows.graph import ThreadBuilder
+from index_nodes.rows.tail import Block
 from schemas.filters import parse_filter
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
@@ -44,3 +48,19 @@ def test_what_a_generation_held_is_gone_with_the_swap(index: Index) -> None:
     index.compact_and_swap()
     assert [each() for each in old] == [None, None, None]
     _searched(index)
+
+
+def test_a_closed_builder_lets_go_of_its_blocks_unbuilt() -> None:
+    builder = ThreadBuilder()
+    vectors = np.random.default_rng(1).standard_normal((8_192, 32)).astype(np.float16)
+    blocks = [Block(number, vectors) for number in range(3)]
+    for block in blocks:
+        builder.submit(block, np.ones(len(vectors), np.bool_))
+    builder.close()
+    held = [weakref.ref(block) for block in blocks]
+    del block, blocks
+    deadline = time.monotonic() + 60
+    while any(block() is not None for block in held):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert builder.finished() == []
