@@ -180,7 +180,7 @@ def _ray(data: Path, address: str | None, workers: int) -> Iterator[Any]:
         try:
             with _silenced():
                 _connect(ray, address, folder, workers)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # a node of Ray's that does not start in time is a plain one
             raise SettingsError(f"Ray cannot be reached at {address or 'this machine'}: {error}") from error
         try:
             _quieten(ray)

@@ -49,6 +49,15 @@ def test_a_cluster_that_does_not_answer_is_said_at_once(tmp_path: Path, address:
     assert not list((tmp_path / "tmp").iterdir())
 
 
+def test_a_ray_that_does_not_start_is_said_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup")
+
+    monkeypatch.setattr("ray.init", late)
+    with pytest.raises(SettingsError, match="Ray cannot be reached at this machine: The current node timed out"):
+        list(load(job(tmp_path), [Task(Slice(0, "", 0, 1, 1, 1, 1), [])]))
+
+
 def test_slices_that_are_done_are_not_read_again(tmp_path: Path) -> None:
     slices = [Slice(0, "a", 0, 1, 1, 10, 10), Slice(0, "a", 1, 2, 11, 20, 10), Slice(1, "b", 0, -1, 1, 12, 10)]
     with open_journal(tmp_path, "x") as journal:
