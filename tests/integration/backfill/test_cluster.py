@@ -1,5 +1,6 @@
 """A back-fill on a Ray cluster that runs before it and after it: two workers, killed in the middle, gone on with."""
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from tests.integration.backfill.bench import WAIT_S, Bench, picture, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 ROWS = 30
+AUTH = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""Of this test's own, whatever the machine has for other clusters."""
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def cluster(bench: Bench) -> Iterator[str]:
     said = (folder / "said.txt").open("wb")
     ray = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *at, *options],
-        env={**bench.environ, "PYTHONPATH": str(Path.cwd()), "STUB_STOP_AFTER": str(ROWS // 2)},
+        env={**bench.environ, "PYTHONPATH": str(Path.cwd()), "STUB_STOP_AFTER": str(ROWS // 2), **AUTH},
         stdout=said,
         stderr=said,
     )
@@ -69,7 +72,7 @@ def test_two_workers_of_a_cluster_embed_each_picture_once_though_the_command_is_
     as_of = str(time.time_ns() // 1000)
     arguments = (str(tmp_path / "dump"), "--as-of", as_of, "--ray-address", cluster, "--workers", "2")
 
-    first = bench.backfill(*arguments)
+    first = bench.backfill(*arguments, **AUTH)
     stopped, journals = bench.data / "encoded.stopped", bench.data / "backfill" / "journals"
     until(lambda: stopped.exists() or first.poll() is not None, "a worker stops")
     assert stopped.exists(), first.communicate()
@@ -80,7 +83,7 @@ def test_two_workers_of_a_cluster_embed_each_picture_once_though_the_command_is_
     first.kill()
     first.communicate()
 
-    second = bench.backfill(*arguments)
+    second = bench.backfill(*arguments, **AUTH)
     said, _ = second.communicate(timeout=WAIT_S)
     assert second.returncode == 0, said
     assert "going on after" in said
