@@ -49,14 +49,14 @@ class EmbeddingParts:
 
     Args:
         store: where the parts are; what else lies there is left alone.
-        folder: a local one of this process's own.
+        folder: a local one of this process's own; those of others may lie beside it.
     """
 
     def __init__(self, store: ObjectStore, folder: Path, made: Made) -> None:
         self._store, self._made = store, made
         self._start = f"{made.encoder_id[:12]}-{made.decode_version}-"
-        pending = folder / f"{self._start}pending"
-        self._pending = pending.open("a+b")
+        self._path = folder / f"{self._start}pending"
+        self._pending = self._path.open("a+b")
         self._pending.seek(0)
         self._waiting, intact = _intact(self._pending.read())
         # What a crash cut short would hide what comes behind it.
@@ -88,6 +88,12 @@ class EmbeddingParts:
         """What is in no part yet."""
         return list(self._waiting)
 
+    def waiting_beside(self) -> list[Embedding]:
+        """What is in no part yet of those who work in the folders beside, or were killed there."""
+        folder = self._path.parent
+        beside = (path for path in folder.parent.glob(f"*/{self._path.name}") if path.parent != folder)
+        return [embedding for path in beside for embedding in _intact(path.read_bytes())[0]]
+
     def names(self) -> list[str]:
         """The parts that may be of this encoder."""
         return [name for name in self._store.list() if name.startswith(self._start)]
@@ -115,7 +121,8 @@ class StoredViews(EmbeddingCache):
     def __init__(self, folder: Path, variant: str, parts: EmbeddingParts, dim: int, metrics: Metrics) -> None:
         super().__init__(folder / "cache", variant, 2 * dim, metrics, bytes_max=CACHE_BYTES_MAX)
         self._parts = parts
-        for embedding in parts.waiting():
+        # Before the parts, or what becomes one meanwhile would be in neither.
+        for embedding in (*parts.waiting(), *parts.waiting_beside()):
             self._know(embedding)
         self._learn(folder / "parts.txt")
 

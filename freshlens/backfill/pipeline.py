@@ -7,12 +7,14 @@ import asyncio
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import psutil
@@ -30,6 +32,8 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Only slices and outcomes go through it, never pictures."""
 _FOLDER_CHARS_MAX = 40
 """Ray puts sockets below its folder, whose paths may have 107 characters."""
+_ANSWER_S = 10.0
+"""Ray itself would go on asking an address that answers nobody for a quarter of an hour."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -145,7 +149,7 @@ def _results(ray: Any, job: Job, tasks: Sequence[Task], workers: int, encoder_of
     from ray.data import ActorPoolStrategy
 
     items = [msgspec.msgpack.encode(task) for task in tasks]
-    # A block per task, since a block is what Ray hands out; and in order, since the popular come first.
+    # A block per task, since a block is what Ray hands out, in their order: the popular come first.
     loaded = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
         RayLoader,
         fn_constructor_args=(job, encoder_of),
@@ -153,11 +157,13 @@ def _results(ray: Any, job: Job, tasks: Sequence[Task], workers: int, encoder_of
         num_cpus=1,
         num_gpus=1 if ray.cluster_resources().get("GPU", 0) >= workers else 0,
     )
-    for row in loaded.iter_rows():
-        if row["failed"]:
-            failed = msgspec.msgpack.decode(row["failed"], type=Failed)
-            raise FreshlensError(failed.message, code=failed.code)
-        yield msgspec.msgpack.decode(row["done"], type=Done)
+    # Nothing is fetched ahead, or each outcome would wait for the next one.
+    for table in loaded.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        for row in table.to_pylist():
+            if row["failed"]:
+                failed = msgspec.msgpack.decode(row["failed"], type=Failed)
+                raise FreshlensError(failed.message, code=failed.code)
+            yield msgspec.msgpack.decode(row["done"], type=Done)
 
 
 @contextmanager
@@ -174,7 +180,7 @@ def _ray(data: Path, address: str | None, workers: int) -> Iterator[Any]:
         try:
             with _silenced():
                 _connect(ray, address, folder, workers)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # a node of Ray's that does not start in time is a plain one
             raise SettingsError(f"Ray cannot be reached at {address or 'this machine'}: {error}") from error
         try:
             _quieten(ray)
@@ -186,6 +192,7 @@ def _ray(data: Path, address: str | None, workers: int) -> Iterator[Any]:
 def _connect(ray: Any, address: str | None, folder: Path, workers: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
+        _check_answer(address)
         ray.init(address=address, **quiet)
         return
     # "local": an address in the environment is not meant, nor is a cluster that happens to run here.
@@ -197,6 +204,13 @@ def _connect(ray: Any, address: str | None, folder: Path, workers: int) -> None:
         _temp_dir=str(folder),
         **quiet,
     )
+
+
+def _check_answer(address: str) -> None:
+    """Do nothing if somebody answers there, or if it names no port (``auto``); raises OSError, ValueError."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.hostname and parts.port:
+        socket.create_connection((parts.hostname, parts.port), _ANSWER_S).close()
 
 
 @contextmanager
@@ -219,8 +233,8 @@ def _quieten(ray: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.execution_options.preserve_order = True
-    # Each outcome is told at once rather than gathered into a block of 128 MB.
+    # Each outcome is told at once, rather than when the slices before it are done, or in a block of 128 MB.
+    context.execution_options.preserve_order = False
     context.target_max_block_size = 1
 
 

@@ -43,7 +43,7 @@ def encoder_of(settings: StreamsSettings) -> Encoder:
         raise SpaceChanged(
             f"FRESHLENS_ENCODER={settings.encoder} is of space {space}, this lane is of {settings.lane.space}"
         )
-    return load_encoder(settings.encoder)
+    return load_encoder(settings.encoder, threads=settings.encoder_threads, device=settings.encoder_device)
 
 
 @asynccontextmanager

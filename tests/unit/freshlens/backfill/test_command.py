@@ -29,13 +29,33 @@ def test_reconcile_without_a_date_is_wrong_usage(tmp_path: Path) -> None:
     assert "--as-of" in done.output
 
 
+def job(data: Path) -> Job:
+    lane = Lane("main", Space("colour-1", 4), Layout())
+    settings = StreamsSettings(KafkaSettings("127.0.0.1:1"), lane, data, str(data))
+    return Job(Dump((), "file", ""), "shop", settings, DumpDate(VersionKind.MICROSECONDS), "", 0)
+
+
 def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    lane = Lane("main", Space("colour-1", 4), Layout())
-    settings = StreamsSettings(KafkaSettings("127.0.0.1:1"), lane, tmp_path, str(tmp_path))
-    job = Job(Dump((), "file", ""), "shop", settings, DumpDate(VersionKind.MICROSECONDS), "", 0)
     with pytest.raises(SettingsError, match=r"pip install 'freshlens\[server,backfill\]'"):
-        list(load(job, [Task(Slice(0, "", 0, 1, 1, 1, 1), [])]))
+        list(load(job(tmp_path), [Task(Slice(0, "", 0, 1, 1, 1, 1), [])]))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_a_cluster_that_does_not_answer_is_said_at_once(tmp_path: Path, address: str) -> None:
+    with pytest.raises(SettingsError, match=f"Ray cannot be reached at {address}") as refused:
+        list(load(job(tmp_path), [Task(Slice(0, "", 0, 1, 1, 1, 1), [])], address=address))
+    assert refused.value.code == "settings"
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_ray_that_does_not_start_is_said_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup")
+
+    monkeypatch.setattr("ray.init", late)
+    with pytest.raises(SettingsError, match="Ray cannot be reached at this machine: The current node timed out"):
+        list(load(job(tmp_path), [Task(Slice(0, "", 0, 1, 1, 1, 1), [])]))
 
 
 def test_slices_that_are_done_are_not_read_again(tmp_path: Path) -> None:

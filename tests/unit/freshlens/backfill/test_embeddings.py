@@ -75,6 +75,19 @@ def test_what_waited_when_the_process_was_killed_is_in_the_next_part(tmp_path: P
     assert parts(tmp_path / "one", store).waiting() == []
 
 
+def test_what_waits_beside_is_known_and_stays_there(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store")
+    killed = parts(tmp_path / "one", store)
+    killed.add(embedding(1))
+    parts(tmp_path / "of-another-encoder", store, MADE._replace(decode_version=4)).add(embedding(2))
+    other = views(tmp_path / "other", store)
+    assert other.view(embedding(1).content_hash) == embedding(1).view
+    assert other.view(embedding(2).content_hash) is None
+    other.close()
+    assert killed.names() == []
+    assert parts(tmp_path / "one", store).waiting() == [embedding(1)]
+
+
 def test_a_part_is_cut_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "PART_ROWS", 2)
     written = parts(tmp_path / "one", FileStore(tmp_path / "store"))
