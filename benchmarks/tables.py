@@ -304,8 +304,9 @@ def live_freshness(figures: dict[str, Any]) -> str:
 
 def hot_lane(figures: dict[str, Any]) -> str:
     titles = {
-        "normal_empty_queue": "published → found, nothing queued",
-        "hot_empty_queue": "the same, hot",
+        "ordinary_empty_queue": "published → found, nothing queued",
+        "ordinary_in_a_stream": f"the same, {figures['stream_per_s']:g} others a second",
+        "hot_empty_queue": "the same, hot, nothing queued",
         "hot_full_queue": f"the same, hot, {figures['queued']:,} pictures queued",
         "hot_empty_queue_to_log": "to log, hot, nothing queued",
         "hot_full_queue_to_log": f"to log, hot, {figures['queued']:,} pictures queued",
