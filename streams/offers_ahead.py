@@ -65,9 +65,11 @@ class OffersAhead:
                 while True:
                     crowded_at = loop.time() if self._room.is_crowded else crowded_at
                     beyond = self._beyond() if loop.time() - crowded_at < _LINGER_S else {}
-                    found = await loop.run_in_executor(thread, self._offers, beyond)
-                    await asyncio.gather(*map(self._emitted, found))
-                    await asyncio.sleep(0 if beyond else _LOOK_EVERY_S)
+                    if beyond or self._followed:
+                        found = await loop.run_in_executor(thread, self._offers, beyond)
+                        await asyncio.gather(*map(self._emitted, found))
+                    if not beyond:
+                        await asyncio.sleep(_LOOK_EVERY_S)
             finally:
                 await loop.run_in_executor(thread, self._consumer.close)
 
@@ -80,7 +82,7 @@ class OffersAhead:
         try:
             await self._emit(incoming)
         except FreshlensError as error:  # whatever it is, the worker meets it when the event's turn comes
-            _log.warning("an offer waits for its turn", product=str(incoming.key), reason=error.message)
+            _log.debug("an offer waits for its turn", product=str(incoming.key), reason=error.message)
         else:
             self._metrics.count("freshlens_offers_ahead_total", topic=self._name)
 
@@ -110,7 +112,7 @@ class OffersAhead:
         """The event of a record that is an offer and nothing else."""
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if message.error() is not None or topic is None or partition is None or offset is None:
-            self._followed = set()  # where it was is there no more: go on from where the worker is
+            self._followed, self._read_to = set(), {}  # that place is gone: go on from where the worker is
             return None
         self._read_to[Place(topic, partition)] = offset + 1
         key, value = message.key(), message.value()

@@ -104,7 +104,7 @@ class ClickJoin(Generic[Receipt]):
         if held is None:
             held = _Held(QualityWindow(search.tenant, start, self._rules.window_us))
             self._windows[search.tenant, start] = held
-        answered = Answered(search, {shown.product_id: shown for shown in search.shown})
+        answered = Answered.of(search)
         held.answered.append(answered)
         held.receipts.append(receipt)
         held.last_search_us = now_us
@@ -150,7 +150,7 @@ class ClickJoin(Generic[Receipt]):
 
     def _join(self, click: Click, receipt: Receipt) -> None:
         answered, held = self._of_query[click.query_id]
-        if click.tenant != answered.search.tenant:
+        if click.tenant != answered.tenant:
             return self._drop("other-tenant", receipt)
         if click.product_id not in answered.shown:
             return self._drop("not-shown", receipt)
@@ -161,7 +161,7 @@ class ClickJoin(Generic[Receipt]):
     def _release(self, held: _Held[Receipt]) -> None:
         """Let go of a window's events; its counts stay as they are."""
         for answered in held.answered:
-            del self._of_query[answered.search.query_id]
+            del self._of_query[answered.query_id]
             self._finished.pairs.extend(training_pairs(answered))
         self._finished.receipts.extend(held.receipts)
         self._held -= len(held.receipts)

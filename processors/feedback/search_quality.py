@@ -3,8 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from sys import intern
+from typing import NamedTuple
 
-from schemas.feedback import Click, PositionQuality, Search, SearchQuality, Shown
+from schemas.feedback import Click, PositionQuality, Search, SearchQuality
 
 DEFAULT_ARM = "default"
 ENGAGEMENTS = frozenset({"click", "add_to_cart", "purchase", "save"})
@@ -23,19 +26,46 @@ class _Tally:
     positions: dict[int, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
 
 
+class Place(NamedTuple):
+    """Where a product was shown, and which arm had put it there."""
+
+    position: int
+    arm: str
+
+
 @dataclass(slots=True)
 class Answered:
-    """One search and what was done with its answer: product → kind → the clicks, without repetitions."""
+    """One search and what was done with its answer: product → kind → the clicks, without repetitions.
 
-    search: Search
-    shown: dict[str, Shown]
+    Many are kept for long, so each has only what is still needed of its search.
+    """
+
+    query_id: str
+    tenant: str
+    space: str
+    text: str | None
+    embedding: bytes | None
+    shown: dict[str, Place]
     clicks: dict[str, dict[str, set[Click]]] = field(default_factory=dict)
     is_abandoned: bool = True
+
+    @classmethod
+    def of(cls, search: Search) -> "Answered":
+        """A search that nothing was done with yet."""
+        shown = {each.product_id: _place(each.position, each.arm) for each in search.shown}
+        tenant, space = intern(search.tenant), intern(search.space)
+        return cls(search.query_id, tenant, space, search.text, search.embedding, shown)
 
     @property
     def arms(self) -> set[str]:
         """The arms that had a part in the answer."""
         return {shown.arm for shown in self.shown.values()} or {DEFAULT_ARM}
+
+
+@lru_cache(maxsize=10_000)
+def _place(position: int, arm: str) -> Place:
+    """The same object for all that were shown there."""
+    return Place(position, arm)
 
 
 @dataclass(slots=True)

@@ -14,23 +14,22 @@ REJECTIONS = frozenset({"return", "not_relevant", "report"})
 
 def training_pairs(answered: Answered) -> Iterator[TrainingPair]:
     """At most one pair for each product of the answer, with the kind of click that says most."""
-    search = answered.search
-    if search.text is None and search.embedding is None:
+    if answered.text is None and answered.embedding is None:
         return  # a filter or another product is no query to learn from
     for product_id, kinds in answered.clicks.items():
         best = None if REJECTIONS & kinds.keys() else _best(kinds)
         if best is not None:
             yield TrainingPair(
-                query_id=search.query_id,
-                tenant=search.tenant,
+                query_id=answered.query_id,
+                tenant=answered.tenant,
                 product_id=product_id,
                 kind=best.kind,
                 position=answered.shown[product_id].position,
                 weight=PAIR_WEIGHTS[best.kind],
-                space=search.space,
+                space=answered.space,
                 clicked_at=best.clicked_at,
-                text=search.text,
-                embedding=search.embedding,
+                text=answered.text,
+                embedding=answered.embedding,
             )
 
 
