@@ -396,6 +396,15 @@ def http_search(figures: dict[str, Any]) -> str:
     return text + grid(("", "queries/s", "recall@10", "p50, ms", "p99, ms"), rows)
 
 
+def search_memory(figures: dict[str, Any]) -> str:
+    stages = {name: stage for name, stage in figures.items() if isinstance(stage, dict)}
+    rows = [
+        (name, stage["anonymous_mib"], recall(stage) if "recall@10" in stage else "", stage.get("p50_ms", ""))
+        for name, stage in stages.items()
+    ]
+    return grid((f"{figures['rows']:,} × {figures['dim']}", "MiB", "recall@10", "p50, ms"), rows)
+
+
 def limits() -> str:
     """What stops a shard from growing, with and without the dimensions halved."""
     figures = capacity.measured()
@@ -416,7 +425,7 @@ RENDERED: dict[str, Callable[[dict[str, Any]], str]] = {
     for each in (
         clustered_vectors, node_search, probes, blocks, codes, streaming_updates, memory, compaction, restart, runbook,
         filters, ablation, growth, freshness, own_vectors, encoder, ingest, ingest_kafka, live_freshness,
-        hot_lane, overtaking, hot_searches, http_search, overload,
+        hot_lane, overtaking, hot_searches, http_search, search_memory, overload,
     )
 }  # fmt: skip
 
