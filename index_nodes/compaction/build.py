@@ -19,14 +19,13 @@ from index_nodes.generations.generation import (
     TENANTS,
     VECTORS,
     Generation,
-    group_id,
     write_table,
 )
 from index_nodes.generations.manifest import IndexFacts
 from index_nodes.products.columns import PRODUCT_ID, Kind, field_values, kind_of
 from index_nodes.products.digest import Digest, digest_of, total
 from index_nodes.products.overlay import RowIds
-from index_nodes.products.product import ProductState, decode_state
+from index_nodes.products.product import ProductState, decode_state, group_id
 from index_nodes.views.view import IndexView
 from schemas.hashing import key_hash
 from schemas.identity import ProductKey, partition_of

@@ -6,7 +6,6 @@ content without a picture.
 """
 
 import functools
-import hashlib
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from index_nodes.products.digest import Digest
 from index_nodes.products.hits import hit_of, product_id_of
 from index_nodes.products.keys import HashOf, MainKeys
 from index_nodes.products.overlay import RowIds
-from index_nodes.products.product import ProductState, decode_state
+from index_nodes.products.product import GROUP_BYTES, ProductState, decode_state
 from index_nodes.rows.arrays import Mask, Rows
 from index_nodes.rows.exact import ExactRows
 from index_nodes.rows.passing import LocalRows, Nearest, Passing
@@ -39,7 +38,6 @@ T = TypeVar("T")
 PRODUCTS, KEYS, TENANTS, EXTRA_ROWS, FIELDS, VECTORS, INDEX = (
     "products.arrow", "keys.arrow", "tenants.arrow", "extra-rows.arrow", "fields.arrow", "vectors.f16", "index.faiss"
 )  # fmt: skip
-GROUP_BYTES = 16
 _HITS_MAX = 16_384
 """Under a kilobyte each."""
 
@@ -152,9 +150,9 @@ class Generation:
         further = [np.arange(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
         return np.concatenate([slots, *(self._first_rows + each for each in further)])
 
-    def groups_of(self, slots: LocalRows) -> list[bytes]:
-        """The duplicate group of each slot, see :func:`group_id`."""
-        groups: list[bytes] = self._groups[slots].tolist()
+    def groups_of(self, slots: LocalRows) -> npt.NDArray[np.void]:
+        """(m,) the duplicate group of each slot, see :func:`product.group_id`."""
+        groups: npt.NDArray[np.void] = self._groups[slots]
         return groups
 
     def slots_of(self, rows: LocalRows) -> npt.NDArray[np.int64]:
@@ -294,12 +292,6 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 """The tables of a generation; one row of FIELDS is a whole column."""
-
-
-def group_id(raw_key: bytes, state: ProductState) -> bytes:
-    """Equal for products of a tenant that show the same; a product without a ``dup_group`` is its own."""
-    group = state.content.dup_group if state.content else b""
-    return hashlib.blake2b(b"g" + group if group else b"k" + raw_key, digest_size=GROUP_BYTES).digest()
 
 
 def empty(dim: int, positions: dict[int, NextOffset], hash_of: HashOf = key_hash) -> Generation:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from index_nodes.products.bitmaps import evaluate
 from index_nodes.products.columns import Column, GrowingColumn, Kind, Leaf, field_values, kind_of
 from index_nodes.products.keys import SlotKeys
-from index_nodes.products.product import ProductState, decode_state
+from index_nodes.products.product import GROUP_BYTES, ProductState, decode_state, group_id
 from index_nodes.rows.arrays import GrowingArray, GrowingBlobs, Mask, Rows
 from schemas.filters import Filter
 from schemas.identity import ProductKey
@@ -46,6 +46,7 @@ class Overlay:
         self.tenants = GrowingArray(np.int32)
         self.visible = GrowingArray(np.bool_)
         self.content_versions = GrowingArray(np.int64)
+        self.groups = GrowingArray(np.dtype((np.void, GROUP_BYTES)))
         self.tenant_codes: dict[str, int] = {}
         self._columns: dict[tuple[str, str], GrowingColumn] = {}
         self.touched = 0
@@ -71,6 +72,7 @@ class Overlay:
         self.tenants.append(self.tenant_codes.setdefault(key.tenant, len(self.tenant_codes)))
         self.visible.append(state.is_visible)
         self.content_versions.append(state.content_version)
+        self.groups.append(group_id(key.to_bytes(), state))
         if state.is_visible:
             self._index(entry, key, state)
         self._count(slot, key.tenant, entry, state.is_visible, before)
@@ -241,6 +243,11 @@ class OverlayView:
     def content_versions(self) -> npt.NDArray[np.int64]:
         """(count,) int64: -1 where an entry is not visible."""
         return self.overlay.content_versions.captured(self.count)
+
+    def groups_of(self, entries: Rows) -> npt.NDArray[np.void]:
+        """(m,) the duplicate group of each entry."""
+        groups: npt.NDArray[np.void] = self.overlay.groups.captured()[entries]
+        return groups
 
     def _mask(self, tenant: str, leaf: Leaf) -> Mask:
         column = self.overlay.column(tenant, leaf.field, self.count)

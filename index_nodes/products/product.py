@@ -1,11 +1,15 @@
 """The state of one product, and the fold of one record into it: pure, the same for node and compactor."""
 
+from hashlib import blake2b
+
 import msgspec
 from msgspec.structs import replace
 
 from schemas.events import Attributes
 from schemas.index_log import IndexedContent, IndexedDelete, IndexedOffer, IndexedView, IndexLogRecord
 from schemas.join import Decision, Ranks, decide
+
+GROUP_BYTES = 16
 
 
 class ProductState(msgspec.Struct, frozen=True):
@@ -84,6 +88,12 @@ decode_state = msgspec.msgpack.Decoder(ProductState).decode
 
 UNKNOWN = ProductState()
 """A product of which no record was seen."""
+
+
+def group_id(raw_key: bytes, state: ProductState) -> bytes:
+    """Equal for products of a tenant that show the same; a product without a ``dup_group`` is its own."""
+    group = state.content.dup_group if state.content else b""
+    return blake2b(b"g" + group if group else b"k" + raw_key, digest_size=GROUP_BYTES).digest()
 
 
 def fold(state: ProductState, record: IndexLogRecord) -> tuple[ProductState, Decision]:

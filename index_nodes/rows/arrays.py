@@ -14,7 +14,7 @@ _BLOCK_BYTES = 1 << 20
 class GrowingArray(Generic[T]):
     """An append-only array with one writer. ``captured(n)`` stays valid whatever is appended later."""
 
-    def __init__(self, dtype: type[T], capacity: int = 1024) -> None:
+    def __init__(self, dtype: type[T] | np.dtype[T], capacity: int = 1024) -> None:
         self._values: npt.NDArray[T] = np.zeros(capacity, dtype)
         self._count = 0
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.generations.generation import Generation, group_id
+from index_nodes.generations.generation import Generation
 from index_nodes.generations.offsets import Offsets
 from index_nodes.products.bitmaps import check
 from index_nodes.products.columns import Kind
@@ -14,7 +14,7 @@ from index_nodes.products.digest import Digest
 from index_nodes.products.hits import hit_of, product_id_of
 from index_nodes.products.keys import SlotKeys
 from index_nodes.products.overlay import OverlayView, RowIds
-from index_nodes.products.product import ProductState
+from index_nodes.products.product import GROUP_BYTES, ProductState
 from index_nodes.rows.arrays import Mask
 from index_nodes.rows.delta import DeltaView
 from index_nodes.rows.graph import Graph
@@ -120,13 +120,12 @@ class IndexView:
     def groups_of(self, slots: LocalRows) -> list[bytes]:
         """The duplicate group of each slot."""
         entries = self.overlay.entries(slots)
-        groups = (
-            self.generation.groups_of(np.where(entries < 0, slots, 0)) if self.generation.slots else [b""] * len(slots)
-        )
-        for place in np.flatnonzero(entries >= 0).tolist():
-            state = self.overlay.overlay.state(entries[place])
-            groups[place] = group_id(self.keys.raw(int(slots[place])), state)
-        return groups
+        is_main = entries < 0
+        groups = np.empty(len(slots), (np.void, GROUP_BYTES))
+        groups[is_main] = self.generation.groups_of(slots[is_main])
+        groups[~is_main] = self.overlay.groups_of(entries[~is_main])
+        found: list[bytes] = groups.tolist()
+        return found
 
     def content_versions(self, slots: LocalRows) -> npt.NDArray[np.int64]:
         """(m,) int64 of visible slots."""
