@@ -8,6 +8,7 @@ from streams.emitting import Finisher, Work
 from streams.room import Room
 
 _YIELD_EVERY = 8
+_LONG_S = 0.5
 
 
 class Intake:
@@ -15,8 +16,14 @@ class Intake:
 
     def __init__(self, work: Work, finisher: Finisher, room: Room, metrics: Metrics) -> None:
         self._work, self._finisher, self._room, self._metrics = work, finisher, room, metrics
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._began: dict[asyncio.Task[None], float] = {}
         self._taken = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether much is in flight, and the oldest of it for long: as behind a slow model, and not in a mere rush."""
+        now = asyncio.get_running_loop().time()
+        return self._room.is_crowded and now - next(iter(self._began.values()), now) > _LONG_S
 
     async def take(self, received: Received) -> None:
         """Take one record; waits for room, and while the worker is paused."""
@@ -24,8 +31,8 @@ class Intake:
         await self._room.enter(len(received.value or b""))
         self._finisher.delivered(received)
         task = asyncio.create_task(self._run(received))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._began[task] = asyncio.get_running_loop().time()
+        task.add_done_callback(self._began.pop)
         self._metrics.gauge("freshlens_inflight_events", self._room.events)
         self._taken += 1
         if self._taken % _YIELD_EVERY == 0:
@@ -34,7 +41,7 @@ class Intake:
 
     def cancel(self) -> None:
         """Drop what is in flight; it is delivered again."""
-        for task in self._tasks:
+        for task in self._began:
             task.cancel()
 
     async def _run(self, received: Received) -> None:

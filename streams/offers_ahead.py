@@ -18,8 +18,8 @@ from schemas.errors import FreshlensError
 from schemas.events import ProductAdded, Source
 from schemas.framing import PRODUCT_ADDED, SchemaRegistry
 from schemas.metrics import Metrics
+from streams.intake import Intake
 from streams.ledger import AckLedger, Place
-from streams.room import Room
 from topics import clients
 from topics.settings import KafkaSettings
 
@@ -33,9 +33,9 @@ _log = structlog.get_logger()
 
 
 class OffersAhead:
-    """Follows one topic (by its logical name) beyond what ``ledger`` has delivered, as long as ``room`` is crowded.
+    """Follows one topic (by its logical name) beyond what ``ledger`` has delivered, while ``intake`` is behind.
 
-    Blocking calls are made in one thread of its own; ledger, room and ``emit`` are touched on the event loop alone.
+    Blocking calls are made in one thread of its own; ledger, intake and ``emit`` are touched on the event loop alone.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class OffersAhead:
         kafka: KafkaSettings,
         name: str,
         ledger: AckLedger,
-        room: Room,
+        intake: Intake,
         emit: Callable[[Incoming], Awaitable[None]],
         *,
         declaration_of: DeclarationOf,
         registry: SchemaRegistry | None,
         metrics: Metrics,
     ) -> None:
-        self._name, self._ledger, self._room, self._emit = name, ledger, room, emit
+        self._name, self._ledger, self._intake, self._emit = name, ledger, intake, emit
         self._declaration_of, self._registry, self._metrics = declaration_of, registry, metrics
         self._consumer = clients.consumer(kafka, queued_max_messages_kbytes=_READ_AHEAD_KIB)
         self._followed: set[Place] = set()
@@ -61,10 +61,10 @@ class OffersAhead:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="offers-ahead") as thread:
             try:
-                crowded_at = -_LINGER_S
+                behind_at = -_LINGER_S
                 while True:
-                    crowded_at = loop.time() if self._room.is_crowded else crowded_at
-                    beyond = self._beyond() if loop.time() - crowded_at < _LINGER_S else {}
+                    behind_at = loop.time() if self._intake.is_behind else behind_at
+                    beyond = self._beyond() if loop.time() - behind_at < _LINGER_S else {}
                     if beyond or self._followed:
                         found = await loop.run_in_executor(thread, self._offers, beyond)
                         await asyncio.gather(*map(self._emitted, found))

@@ -170,13 +170,13 @@ async def _serve_embed(
         finisher = parts.finisher_of(ledger, None)
         consumer = parts.consumer_of(names.PRODUCT_RETRY, "retries", ledger, finisher)
         retries = Retries(consumer, step, finisher, ledger, parts.clock)
-        room = Room(INFLIGHT_EVENTS_MAX, INFLIGHT_BYTES_MAX)
+        intake = Intake(step.first, parts.finisher, Room(INFLIGHT_EVENTS_MAX, INFLIGHT_BYTES_MAX), metrics)
         await parts.serve(
-            Intake(step.first, parts.finisher, room, metrics),
+            intake,
             on_ready,
             queue.run(),
             retries.run(),
-            _offers_ahead(parts, step, room).run(),
+            _offers_ahead(parts, step, intake).run(),
             held.follow(),
             *_hot_lane(parts, urgent, held, agreements),
         )
@@ -205,12 +205,12 @@ def _embed_step(
     )
 
 
-def _offers_ahead(parts: _Parts, step: EmbedStep, room: Room) -> OffersAhead:
+def _offers_ahead(parts: _Parts, step: EmbedStep, intake: Intake) -> OffersAhead:
     return OffersAhead(
         parts.settings.kafka,
         parts.topic,
         parts.ledger,
-        room,
+        intake,
         step.offer_ahead,
         declaration_of=parts.declaration_of,
         registry=parts.registry,
