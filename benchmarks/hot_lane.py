@@ -13,7 +13,6 @@ import asyncio
 import base64
 import io
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count, islice
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import save, spread
+from benchmarks.steady import Steady
 from freshlens.catalogue import as_json, draw, product
 from freshlens.client import AsyncClient
 from freshlens.log_reading import records
@@ -79,27 +79,6 @@ def queue(kafka: KafkaSettings, events: Iterator[ProductAdded]) -> None:
     assert not sender.failed, sender.failed[0]
 
 
-class Stream(threading.Thread):
-    """Publishes at a steady rate until it is stopped."""
-
-    def __init__(self, kafka: KafkaSettings, events: Iterator[ProductAdded], per_s: float) -> None:
-        super().__init__(daemon=True)
-        self._publisher, self._events, self._per_s = Publisher(kafka), events, per_s
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        sender, began = Sender(self._publisher, Following()), time.perf_counter()
-        for number, event in enumerate(self._events):
-            if self._stopped.wait(max(0.0, began + number / self._per_s - time.perf_counter())):
-                return
-            sender.send(event.product_id, event)
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self.join()
-        self._publisher.close()
-
-
 def on_log(kafka: KafkaSettings, since: Mapping[int, int]) -> list[float]:
     """Seconds from the append of each hot event to the append of its record on index-log."""
     seconds = []
@@ -135,7 +114,7 @@ async def run(running: Running, *, queued: int, products: int, drawn: int, per_s
         start = ends(kafka)
         empty = await measured(hot=True)
         empty_log = on_log(kafka, start)
-        stream = Stream(kafka, back_fill(drawn, number=10_000_000), per_s)
+        stream = Steady(kafka, back_fill(drawn, number=10_000_000), per_s)
         stream.start()
         await measure(client, islice(fresh, 20), hot=False)  # the first batches of a stream are not its normal ones
         normal = await measured(hot=False)

@@ -18,20 +18,19 @@ import json
 import re
 import subprocess
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import faiss
 import psutil
 
-from benchmarks.own_vectors import DIM, K, Rows, clustered, make_centres, recall, searched, write_lines
+from benchmarks.own_vectors import DIM, K, Rows, clustered, make_centres, recall, searched, true_nearest, write_lines
 from benchmarks.report import save
-from freshlens.publishing import Following, Sender
+from benchmarks.steady import Steady
 from schemas.events import Content, GivenVector, Offer, ProductAdded
 from tests.running import Running
-from topics.publisher import Publisher
 from topics.settings import KafkaSettings
 
 QUERIES, SCORED = 20_000, 500
@@ -94,33 +93,16 @@ def anonymous_mib(running: Running) -> int:
     return total // 1024
 
 
-class Streaming(threading.Thread):
-    """Publishes at a rate until it is stopped: prices of known products and new vectors, by turns."""
-
-    def __init__(self, kafka: str, vectors: Rows) -> None:
-        super().__init__(daemon=True)
-        self._publisher = Publisher(KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": kafka}))
-        self._vectors, self._stopped = vectors, threading.Event()
-        self.sent = 0
-
-    def run(self) -> None:
-        sender, began = Sender(self._publisher, Following()), time.perf_counter()
-        while not self._stopped.wait(max(0.0, began + self.sent / EVENTS_PER_S - time.perf_counter())):
-            sender.send(*self._event(self.sent))
-            self.sent += 1
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self.join()
-        self._publisher.close()
-
-    def _event(self, number: int) -> tuple[str, ProductAdded]:
+def written(vectors: Rows) -> Iterator[ProductAdded]:
+    """Events without end: prices of known products and new vectors, by turns."""
+    for number in count():
         if number % 2:
-            product_id = f"v{number % len(self._vectors)}"
-            return product_id, ProductAdded("default", product_id, offer=Offer(price=float(number), currency="EUR"))
-        values = tuple(self._vectors[number % len(self._vectors)].tolist())
-        content = Content(title=f"new {number}", vectors=(GivenVector("", values),))
-        return f"new-{number}", ProductAdded("default", f"new-{number}", content=content)
+            product_id = f"v{number % len(vectors)}"
+            yield ProductAdded("default", product_id, offer=Offer(price=float(number), currency="EUR"))
+        else:
+            values = tuple(vectors[number % len(vectors)].tolist())
+            content = Content(title=f"new {number}", vectors=(GivenVector("", values),))
+            yield ProductAdded("default", f"new-{number}", content=content)
 
 
 def lance(vectors: Rows, queries: Rows, truth: Any, folder: Path) -> dict[str, Any] | None:
@@ -151,16 +133,17 @@ def measured(running: Running, folder: Path, vectors: Rows, queries: Rows, truth
     quiet = loaded(running, folder, "/v1/search", bodies, seconds)
     parts = [{"searches": bodies[start : start + BATCH]} for start in range(0, 100 * BATCH, BATCH)]
     batch = loaded(running, folder, "/v1/search/batch", parts, seconds)
-    streaming = Streaming(running.kafka, vectors)
+    kafka = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": running.kafka})
+    streaming = Steady(kafka, written(vectors), EVENTS_PER_S)
     streaming.start()
-    written = loaded(running, folder, "/v1/search", bodies, seconds)
+    streamed = loaded(running, folder, "/v1/search", bodies, seconds)
     streaming.stop()
     return {
         "recall@10": scored["recall@10"],
         "alone": {name: scored[name] for name in ("p50_ms", "p99_ms")},
         "quiet": quiet,
         "batch": {**batch, "queries_per_s": round(batch["per_s"] * BATCH, 1)},
-        "streaming": {**written, "events": streaming.sent},
+        "streaming": {**streamed, "events": streaming.sent},
         "anonymous_mib": anonymous_mib(running),
     }
 
@@ -174,9 +157,7 @@ def main() -> None:
     given = parser.parse_args()
     centres = make_centres()
     vectors, queries = clustered(given.rows, 2, centres), clustered(QUERIES, 3, centres)
-    exact = faiss.IndexFlatIP(DIM)
-    exact.add(vectors)
-    truth = exact.search(queries[:SCORED], K)[1]
+    truth = true_nearest(vectors, queries[:SCORED])
     by_hand = {"FRESHLENS_COMPACT_AT": "never", "FRESHLENS_COMPACT_RECORDS": str(10 * given.rows)}
     environ = {"FRESHLENS_ENCODER": f"none:{DIM}", "FRESHLENS_HOT_SEARCHES_MAX": "0", **by_hand}
     with tempfile.TemporaryDirectory() as name:

@@ -43,6 +43,14 @@ def make_centres(count: int = 2_000) -> Rows:
     return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
 
+def true_nearest(vectors: Rows, queries: Rows) -> npt.NDArray[np.int64]:
+    """(n, K) the rows nearest to each query, by FAISS's exact search."""
+    exact = faiss.IndexFlatIP(DIM)
+    exact.add(vectors)
+    found: npt.NDArray[np.int64] = exact.search(queries, K)[1]
+    return found
+
+
 def write_lines(path: Path, vectors: Rows) -> None:
     """One product a line, with its vector."""
     with path.open("w") as file:

@@ -13,10 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import faiss
-
 from benchmarks.http_search import anonymous_mib
-from benchmarks.own_vectors import DIM, K, clustered, make_centres, searched, write_lines
+from benchmarks.own_vectors import DIM, clustered, make_centres, searched, true_nearest, write_lines
 from benchmarks.report import save
 from tests.running import Running
 
@@ -32,9 +30,7 @@ def main() -> None:
     rows = parser.parse_args().rows
     centres = make_centres()
     vectors, queries = clustered(rows, 2, centres), clustered(QUERIES, 3, centres)
-    exact = faiss.IndexFlatIP(DIM)
-    exact.add(vectors)
-    truth = exact.search(queries, K)[1]
+    truth = true_nearest(vectors, queries)
     stages: dict[str, Any] = {}
     by_hand = {"FRESHLENS_COMPACT_AT": "never", "FRESHLENS_COMPACT_RECORDS": str(10 * rows)}
     with tempfile.TemporaryDirectory() as name:

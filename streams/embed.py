@@ -27,6 +27,7 @@ from schemas.errors import ImageSourceUnavailable, InvalidRecord, PictureBlocked
 from schemas.events import Content, Picture, ProductAdded, ProductRetry
 from schemas.framing import PRODUCT_ADDED, PRODUCT_RETRY, SchemaRegistry
 from schemas.hashing import content_hash
+from schemas.index_log import IndexLogRecord
 from schemas.lane import Lane
 from schemas.metrics import Metrics
 from streams.agreement import Agreements
@@ -110,8 +111,7 @@ class EmbedStep:
     async def offer_ahead(self, incoming: Incoming) -> None:
         """Emit the offer of an event before its turn comes. Raises InvalidRecord: leave it to its turn."""
         self._held.check(incoming.event)
-        lane, epoch = self._lane, self._epoch
-        record = index_record(incoming, None, space=lane.space, epoch=epoch, decode_version=DECODE_VERSION)
+        record = self._record(incoming, None)
         if record is not None:
             await self._writer.write(record)
 
@@ -184,7 +184,23 @@ class EmbedStep:
         with_offer: bool,
         outcome: str,
     ) -> str:
-        record = index_record(
+        record = self._record(incoming, views, agreement, with_offer=with_offer)
+        if record is not None:
+            started = perf_counter()
+            partition, next_offset = await self._writer.write(record)
+            self._metrics.observe("freshlens_ingest_stage_seconds", perf_counter() - started, stage="confirm")
+            self._finisher.confirmed(received.ticket, partition, next_offset)
+        return outcome
+
+    def _record(
+        self,
+        incoming: Incoming,
+        views: tuple[ReadyView, ...] | None,
+        agreement: float | None = None,
+        *,
+        with_offer: bool = True,
+    ) -> IndexLogRecord | None:
+        return index_record(
             incoming,
             views,
             space=self._lane.space,
@@ -193,12 +209,6 @@ class EmbedStep:
             with_offer=with_offer,
             agreement=agreement,
         )
-        if record is not None:
-            started = perf_counter()
-            partition, next_offset = await self._writer.write(record)
-            self._metrics.observe("freshlens_ingest_stage_seconds", perf_counter() - started, stage="confirm")
-            self._finisher.confirmed(received.ticket, partition, next_offset)
-        return outcome
 
     async def _send_to_retry(self, incoming: Incoming, attempts: int, not_before: int) -> None:
         event = await asyncio.to_thread(self._by_reference, incoming.event)
