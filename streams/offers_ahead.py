@@ -81,8 +81,8 @@ class OffersAhead:
     async def _emitted(self, incoming: Incoming) -> None:
         try:
             await self._emit(incoming)
-        except FreshlensError as error:  # whatever it is, the worker meets it when the event's turn comes
-            _log.debug("an offer waits for its turn", product=str(incoming.key), reason=error.message)
+        except Exception as error:  # whatever it is, the worker meets it when the event's turn comes
+            _log.debug("an offer waits for its turn", product=str(incoming.key), reason=str(error))
         else:
             self._metrics.count("freshlens_offers_ahead_total", topic=self._name)
 
@@ -123,5 +123,5 @@ class OffersAhead:
                 return None
             source = Source(self._name, partition, offset, message.timestamp()[1])
             return read(key, value, source, self._declaration_of, self._registry)
-        except (FreshlensError, OSError):
-            return None  # its turn comes
+        except Exception:  # the same; were it to end the worker here, no dead letter would ever be written
+            return None
