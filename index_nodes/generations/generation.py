@@ -6,10 +6,9 @@ content without a picture.
 """
 
 import functools
-import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from index_nodes.products.hits import hit_of, product_id_of
 from index_nodes.products.keys import HashOf, MainKeys
 from index_nodes.products.overlay import RowIds
 from index_nodes.products.product import GROUP_BYTES, ProductState, decode_state
+from index_nodes.products.remembering import remembering
 from index_nodes.rows.arrays import Mask, Rows
 from index_nodes.rows.exact import ExactRows
 from index_nodes.rows.passing import LocalRows, Nearest, Passing
@@ -34,7 +34,6 @@ from schemas.identity import ProductKey
 from schemas.layout import NextOffset
 from schemas.shard import ShardHit
 
-T = TypeVar("T")
 PRODUCTS, KEYS, TENANTS, EXTRA_ROWS, FIELDS, VECTORS, INDEX = (
     "products.arrow", "keys.arrow", "tenants.arrow", "extra-rows.arrow", "fields.arrow", "vectors.f16", "index.faiss"
 )  # fmt: skip
@@ -81,9 +80,9 @@ class Generation:
         self._field_table = tables[FIELDS].combine_chunks()
         self.kinds = _kinds(tables[FIELDS])
         # Of bitmaps of p bytes each: filters repeat, and below the overlay they never change.
-        self.passing = _remembering(self._passing, 64)
+        self.passing = remembering(self._passing, 64)
         # Products that are found are found again, and what was folded here never changes.
-        self.hit = _remembering(self._hit, _HITS_MAX)
+        self.hit = remembering(self._hit, _HITS_MAX)
 
     def __len__(self) -> int:
         return len(self.exact)
@@ -217,19 +216,6 @@ class Generation:
         if kind is not Kind.STRING:
             return Column(kind, ids, _values(row["numbers"]))
         return Column(kind, ids, _values(row["codes"]), SortedDictionary(ArrowValues(row["strings"].values)))
-
-
-def _remembering(method: Callable[..., T], count: int) -> Callable[..., T]:
-    """A method that remembers its last answers, without keeping its own object from being let go at once."""
-    weak = weakref.WeakMethod(method)
-
-    @functools.lru_cache(maxsize=count)
-    def remembered(*arguments: Hashable) -> T:
-        bound = weak()
-        assert bound is not None  # whoever calls it holds the object
-        return bound(*arguments)
-
-    return remembered
 
 
 class Blobs:

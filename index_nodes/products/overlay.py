@@ -14,13 +14,18 @@ import numpy.typing as npt
 
 from index_nodes.products.bitmaps import evaluate
 from index_nodes.products.columns import Column, GrowingColumn, Kind, Leaf, field_values, kind_of
+from index_nodes.products.hits import hit_of, product_id_of
 from index_nodes.products.keys import SlotKeys
 from index_nodes.products.product import GROUP_BYTES, ProductState, decode_state, group_id
+from index_nodes.products.remembering import remembering
 from index_nodes.rows.arrays import GrowingArray, GrowingBlobs, Mask, Rows
 from schemas.filters import Filter
 from schemas.identity import ProductKey
+from schemas.shard import ShardHit
 
 _NONE = -1
+_HITS_MAX = 4_096
+"""Under a kilobyte each."""
 _NEVER = np.iinfo(np.int32).max
 RowIds = tuple[int, ...]
 """The rows of a product's views, in the order of its views: main rows, and behind them delta rows."""
@@ -38,6 +43,7 @@ class Overlay:
         self._main_visible, self._main_kinds = main_visible, main_kinds
         self.kinds = {tenant: dict(kinds) for tenant, kinds in main_kinds.items()}
         self._states = GrowingBlobs()
+        self.hit = remembering(self._hit, _HITS_MAX)
         self.rows: list[RowIds] = []
         self._newest = np.full(max(1, len(main_visible)), _NONE, np.int32)  # slot → its newest entry
         self.slots = GrowingArray(np.int32)
@@ -81,6 +87,10 @@ class Overlay:
     def state(self, entry: int) -> ProductState:
         """The product as of an entry."""
         return decode_state(self._states[entry])
+
+    def _hit(self, entry: int, raw_key: bytes) -> ShardHit:
+        """The visible product of an entry and its key, see :func:`hits.hit_of`."""
+        return hit_of(product_id_of(raw_key), self.state(entry))
 
     def raw_state(self, entry: int) -> memoryview:
         """The same as MessagePack."""

@@ -11,7 +11,6 @@ from index_nodes.generations.offsets import Offsets
 from index_nodes.products.bitmaps import check
 from index_nodes.products.columns import Kind
 from index_nodes.products.digest import Digest
-from index_nodes.products.hits import hit_of, product_id_of
 from index_nodes.products.keys import SlotKeys
 from index_nodes.products.overlay import OverlayView, RowIds
 from index_nodes.products.product import GROUP_BYTES, ProductState
@@ -137,7 +136,7 @@ class IndexView:
         return versions
 
     def _changed_hit(self, slot: int, entry: int) -> ShardHit:
-        return hit_of(product_id_of(self.keys.raw(slot)), self.overlay.overlay.state(entry))
+        return self.overlay.overlay.hit(entry, self.keys.raw(slot))
 
     def _select(self, tenant: str, clause: Filter | None) -> Selection:
         base = self.generation.passing(tenant, clause)
