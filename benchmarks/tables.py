@@ -129,6 +129,16 @@ def blocks(figures: dict[str, Any]) -> str:
     return grid(("vectors", "rows", "searched", "build, s", "recall@10", "µs"), rows)
 
 
+def framing(figures: dict[str, Any]) -> str:
+    rows = []
+    for of in figures["values"]:
+        pairs = [(of[f"fastavro_{way}_us"], of[f"compiled_{way}_us"]) for way in ("write", "read")]
+        cells = [cell for plain, quick in pairs for cell in (plain, quick, f"{plain / quick:.1f} ×")]
+        rows.append((of["value"], *cells))
+    titles = ("value", "fastavro writes, µs", "compiled", "quicker", "fastavro reads, µs", "compiled", "quicker")
+    return grid(titles, rows)
+
+
 def codes(figures: dict[str, Any]) -> str:
     rows = []
     for of in figures["searches"]:
@@ -424,7 +434,7 @@ RENDERED: dict[str, Callable[[dict[str, Any]], str]] = {
     each.__name__: each
     for each in (
         clustered_vectors, node_search, probes, blocks, codes, streaming_updates, memory, compaction, restart, runbook,
-        filters, ablation, growth, freshness, own_vectors, encoder, ingest, ingest_kafka, live_freshness,
+        filters, ablation, growth, freshness, own_vectors, encoder, framing, ingest, ingest_kafka, live_freshness,
         hot_lane, overtaking, hot_searches, http_search, search_memory, overload,
     )
 }  # fmt: skip

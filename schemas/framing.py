@@ -7,6 +7,7 @@ Source: Avro 1.12 specification, "Single object encoding" and "Schema fingerprin
 
 import io
 import json
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from typing import Any, Protocol, TypeVar
@@ -15,6 +16,7 @@ import fastavro
 import msgspec
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from schemas.compiled import compile_reader, compile_writer
 from schemas.errors import UndecodableRecord, UnsupportedSchema
 
 _SINGLE_OBJECT = b"\xc3\x01"
@@ -46,6 +48,7 @@ class Codec:
         self.name = name
         self.schema: dict[str, Any] = json.loads((resources.files("schemas") / f"{name}.avsc").read_text())
         self._parsed = fastavro.parse_schema(self.schema)
+        self._write, self._read = compile_writer(self.schema), compile_reader(self.schema)
         self._header = _SINGLE_OBJECT + _fingerprint(self.schema)
         self._writers = {_fingerprint(old): fastavro.parse_schema(old) for old in history(name)}
         self._writers[self._header[2:]] = self._parsed
@@ -77,17 +80,24 @@ class Codec:
         """
         writer, start = self._writer_of(raw, registry)
         try:
-            stream = io.BytesIO(raw)
-            stream.seek(start)
-            reader = None if writer is self._parsed else self._parsed
-            datum = fastavro.schemaless_reader(stream, writer, reader)
-            if stream.tell() != len(raw):
-                raise ValueError(f"{len(raw) - stream.tell()} bytes too many")
-            return msgspec.convert(datum, into, builtin_types=(bytes,))
+            return msgspec.convert(self._datum_in(raw, start, writer), into, builtin_types=(bytes,))
         except Exception as error:  # fastavro raises whatever the broken bytes lead to
             raise UndecodableRecord(f"not a value of {self.name}: {type(error).__name__}: {error}") from error
 
+    def _datum_in(self, raw: bytes, start: int, writer: Any) -> Any:
+        if writer is self._parsed:
+            with suppress(Exception):  # not as usual: fastavro decides
+                return self._read(raw, start)
+        stream = io.BytesIO(raw)
+        stream.seek(start)
+        datum = fastavro.schemaless_reader(stream, writer, None if writer is self._parsed else self._parsed)
+        if stream.tell() != len(raw):
+            raise ValueError(f"{len(raw) - stream.tell()} bytes too many")
+        return datum
+
     def _datum(self, value: msgspec.Struct) -> bytes:
+        with suppress(Exception):  # as above
+            return self._write(value)
         stream = io.BytesIO()
         try:
             datum = msgspec.to_builtins(value, builtin_types=(bytes,))

@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import NoReturn
 
 import avro.io
 import avro.schema
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.compiled import Unusual
 from schemas.errors import InvalidRecord, UndecodableRecord, UnsupportedSchema
 from schemas.framing import CODECS, Codec
 from tests.values import TOPIC_TYPES, topic_values
@@ -48,6 +50,56 @@ def test_confluent_framing_returns_the_same_value(name: str, data: st.DataObject
     raw = codec.encode_confluent(value, 7)
     assert raw[:5] == b"\x00\x00\x00\x00\x07"
     assert codec.decode(raw, TOPIC_TYPES[name], OneSchema(codec)) == value
+
+
+class ByFastavro(Codec):
+    """What fastavro alone makes of values and bytes."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._read = self._write = self._neither
+
+    def _neither(self, *_: object) -> NoReturn:
+        raise NotImplementedError
+
+
+BY_FASTAVRO = {name: ByFastavro(name) for name in CODECS}
+
+
+def outcome(codec: Codec, raw: bytes) -> bytes | type[Exception]:
+    """The value in bytes, so that not-a-number equals itself; or how it was refused."""
+    try:
+        return msgspec.msgpack.encode(codec.decode(raw, TOPIC_TYPES[codec.name]))
+    except InvalidRecord as error:
+        return type(error)
+
+
+@every_topic
+@given(data=st.data())
+@settings(max_examples=40)
+def test_what_is_usual_is_compiled_and_its_bytes_are_those_of_fastavro(name: str, data: st.DataObject) -> None:
+    codec, value = CODECS[name], data.draw(topic_values(name))
+    raw = BY_FASTAVRO[name].encode(value)
+    assert codec._header + codec._write(value) == raw
+    assert msgspec.convert(codec._read(raw, 10), TOPIC_TYPES[name], builtin_types=(bytes,)) == value
+
+
+@every_topic
+@given(data=st.data())
+@settings(max_examples=100)
+def test_damaged_bytes_are_what_fastavro_says_they_are(name: str, data: st.DataObject) -> None:
+    raw = bytearray(CODECS[name].encode(data.draw(topic_values(name))))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(10, len(raw) - 1))
+        raw[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+        raw += bytes(11 - len(raw)) if len(raw) < 11 else b""
+    assert outcome(CODECS[name], bytes(raw)) == outcome(BY_FASTAVRO[name], bytes(raw))
+
+
+def test_a_number_without_end_is_refused_at_once() -> None:
+    codec = CODECS["product-added"]
+    with pytest.raises(Unusual):
+        codec._read(codec._header + b"\x80" * 20_000_000, 10)
 
 
 def with_floats(value: object) -> object:
