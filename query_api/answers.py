@@ -1,7 +1,6 @@
 """From what shards answer to what callers are told; the types are those of :mod:`schemas.answers`."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -47,7 +46,18 @@ def thumbnail_path(tenant: str, content_hash: bytes, size: int = _THUMBNAIL_SIZE
 
 def product_of(hit: ShardHit, tenant: str) -> Product:
     """The product behind a hit."""
-    return Product(**_told(hit, tenant))
+    return Product(
+        product_id=hit.product_id,
+        version=hit.version,
+        title=hit.title,
+        description=hit.description,
+        attributes=hit.attributes,
+        price=hit.price,
+        currency=hit.currency,
+        stock=hit.stock,
+        in_stock=hit.in_stock,
+        thumbnail=_thumbnail_of(hit, tenant),
+    )
 
 
 def rank_facts(ranked: Ranked) -> RankFacts:
@@ -63,11 +73,20 @@ def results_of(ranked: Sequence[Ranked], tenant: str, *, explain: bool = False) 
     """The results in order, positions from 1; with what each score is made of, if asked to explain."""
     return [
         Result(
-            **_told(each.hit, tenant),
+            product_id=(hit := each.hit).product_id,
+            version=hit.version,
+            title=hit.title,
+            description=hit.description,
+            attributes=hit.attributes,
+            price=hit.price,
+            currency=hit.currency,
+            stock=hit.stock,
+            in_stock=hit.in_stock,
+            thumbnail=_thumbnail_of(hit, tenant),
             position=position,
             score=each.score,
-            similarity=each.hit.similarity,
-            source=each.hit.source,
+            similarity=hit.similarity,
+            source=hit.source,
             why=rank_facts(each) if explain else msgspec.UNSET,
         )
         for position, each in enumerate(ranked, 1)
@@ -115,25 +134,5 @@ def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:
     ]
 
 
-def _told(hit: ShardHit, tenant: str) -> dict[str, Any]:
-    """What shoppers are told of a product, field by field."""
-    attributes = dict(hit.attributes)  # with the offer among them: whatever a filter can name can be read there
-    if hit.price is not None:
-        attributes["price"] = hit.price
-    if hit.currency is not None:
-        attributes["currency"] = hit.currency
-    if hit.stock is not None:
-        attributes["stock"] = hit.stock
-    attributes["in_stock"] = hit.in_stock
-    return {
-        "product_id": hit.product_id,
-        "version": hit.version,
-        "title": hit.title,
-        "description": hit.description,
-        "attributes": attributes,
-        "price": hit.price,
-        "currency": hit.currency,
-        "stock": hit.stock,
-        "in_stock": hit.in_stock,
-        "thumbnail": None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
-    }
+def _thumbnail_of(hit: ShardHit, tenant: str) -> str | None:
+    return None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash)

@@ -293,7 +293,7 @@ class Searcher:
             request = structs.replace(request, k=min(4 * request.k, RETRIEVED_MAX))
 
     def _allowed(self, tenant: str, hits: Sequence[ShardHit], exclude: Collection[str] = ()) -> list[ShardHit]:
-        if not exclude and self.blocked is None:
+        if not exclude and (self.blocked is None or self.blocked.is_empty(tenant)):
             return list(hits)
         return [hit for hit in hits if hit.product_id not in exclude and not self._is_blocked(tenant, hit.dup_group)]
 
@@ -389,11 +389,12 @@ class Searcher:
 
 
 def _shown(results: Sequence[answers.Result], features: list[list[float]]) -> tuple[Shown, ...]:
-    rows = features or [[]] * len(results)
+    if not features:
+        return tuple([Shown(each.product_id, each.position, each.score) for each in results])
     return tuple(
         [
-            Shown(result.product_id, result.position, result.score, features=tuple(row))
-            for result, row in zip(results, rows, strict=True)
+            Shown(each.product_id, each.position, each.score, features=tuple(row))
+            for each, row in zip(results, features, strict=True)
         ]
     )
 

@@ -62,6 +62,7 @@ class ShardHit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     title: str | None = None
     description: str | None = None
     attributes: Attributes = {}
+    """All that a filter can name, what follows of the offer included."""
     price: float | None = None
     currency: str | None = None
     stock: int | None = None

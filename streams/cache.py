@@ -65,17 +65,17 @@ class EmbeddingCache:
         except Exception as error:  # rocksdict raises Exception itself
             self._failed(error)
 
-    def view(self, content_hash: bytes) -> CachedView | None:
-        """The view of a picture, if it is known and intact."""
+    def view(self, content_hash: bytes, *, asks_again: bool = False) -> CachedView | None:
+        """The view of a picture, if it is known and intact; a miss of one who ``asks_again`` is not counted."""
         raw = self._get(b"v" + self._variant + content_hash)
         try:
             found = msgspec.msgpack.decode(raw, type=CachedView) if raw else None
         except msgspec.DecodeError:
             found = None
-        if found is None or len(found.vector) != self._vector_bytes:
-            self._metrics.count("freshlens_embedding_cache_total", result="miss")
-            return None
-        self._metrics.count("freshlens_embedding_cache_total", result="hit")
+        if found is not None and len(found.vector) != self._vector_bytes:
+            found = None
+        if found is not None or not asks_again:
+            self._metrics.count("freshlens_embedding_cache_total", result="miss" if found is None else "hit")
         return found
 
     def has_view(self, content_hash: bytes) -> bool:

@@ -106,8 +106,7 @@ class ViewMaker:
 
     def known_text_vector(self, text: str) -> bytes | None:
         """The vector of a text that was encoded before; None if it was not."""
-        digest = _text_digest(text)
-        known = self._cache.view(digest) if self._cache.has_view(digest) else None  # or a miss would count twice
+        known = self._cache.view(_text_digest(text), asks_again=True)
         return None if known is None else known.vector
 
     async def text_vector(self, text: str) -> bytes | None:

@@ -1,6 +1,7 @@
 """A visible product in the form in which a search answers with it."""
 
 from index_nodes.products.product import ProductState
+from schemas.events import Attributes
 from schemas.shard import ShardHit
 
 
@@ -20,7 +21,7 @@ def hit_of(product_id: str, state: ProductState) -> ShardHit:
         version=max(content.rank.version, offer.rank.version) if offer else content.rank.version,
         title=content.title,
         description=content.description,
-        attributes=state.attributes,
+        attributes=_all_attributes(state),
         price=offer.price if offer else None,
         currency=offer.currency if offer else None,
         stock=offer.stock if offer else None,
@@ -35,3 +36,13 @@ def hit_of(product_id: str, state: ProductState) -> ShardHit:
 def product_id_of(raw_key: bytes) -> str:
     """The product's own part of a key."""
     return raw_key.decode().partition("/")[2]
+
+
+def _all_attributes(state: ProductState) -> Attributes:
+    """The attributes, and the offer among them."""
+    attributes = dict(state.attributes)
+    if state.offer is not None:
+        given = {"price": state.offer.price, "currency": state.offer.currency, "stock": state.offer.stock}
+        attributes |= {name: value for name, value in given.items() if value is not None}
+    attributes["in_stock"] = state.is_in_stock
+    return attributes

@@ -189,17 +189,13 @@ def _ranked(
     exact = vectors.astype(np.float64) @ query.astype(np.float64)
     # Vectors rest in 16 bits, so a product and itself may come out a little above 1.
     scores: list[float] = exact.round(SCORE_DECIMALS).clip(-1.0, 1.0).tolist()
-    best: dict[Any, int] = {}
-    for nth in _in_order(scores, slots, view.keys.raw):
-        best.setdefault(units[places[nth]], nth)
-        if len(best) == k:
-            break
+    best = _firsts(_in_order(scores, slots, view.keys.raw), [units[place] for place in places])[:k]
     hits = [
         replace(hit, similarity=scores[nth], source=sources[nth])
-        for hit, nth in zip(view.hits([slots[nth] for nth in best.values()]), best.values(), strict=True)
+        for hit, nth in zip(view.hits([slots[nth] for nth in best]), best, strict=True)
     ]
     if with_vectors:
-        raw = vectors[list(best.values())].astype("<f2")
+        raw = vectors[best].astype("<f2")
         hits = [replace(hit, vector=row.tobytes()) for hit, row in zip(hits, raw, strict=True)]
     return tuple(hits)
 
@@ -212,17 +208,27 @@ def _in_order(scores: list[float], slots: list[int], key_of: Callable[[int], byt
     return sorted(places, key=lambda place: (-scores[place], key_of(slots[place])))
 
 
+def _firsts(order: list[int], units: list[Any]) -> list[int]:
+    """Of the places in order, those that are the first of their unit."""
+    if len(set(units)) == len(units):  # the usual case
+        return order
+    first: dict[Any, int] = {}
+    for place in order:
+        first.setdefault(units[place], place)
+    return list(first.values())
+
+
 def _leading(found: Scores, units: list[Any], k: int, *, is_ordered: bool) -> list[int]:
     """The places of the first k units by score, and of those that tie with the last; ties are decided by key."""
     scores: list[float] = found.tolist()
     order: list[int] = list(range(len(scores))) if is_ordered else np.argsort(-found).tolist()
-    first: dict[Any, int] = {}
-    for place in order:
-        first.setdefault(units[place], place)
-        if len(first) == k:
-            break
-    least = scores[next(reversed(first.values()))] - TIE
-    return [place for place in order if scores[place] >= least] if len(first) == k else order
+    firsts = _firsts(order, units)
+    if len(firsts) < k:
+        return order
+    end, least = order.index(firsts[k - 1]) + 1, scores[firsts[k - 1]] - TIE
+    while end < len(order) and scores[order[end]] >= least:
+        end += 1
+    return order[:end]
 
 
 def _at(found: list[_Candidates], places: list[int]) -> tuple[npt.NDArray[np.float16], list[str]]:

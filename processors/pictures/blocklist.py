@@ -143,6 +143,10 @@ class BlockList:
         self._by_tenant = {tenant: _Hashes(entries) for tenant, entries in by_tenant.items()}
         self._known = known
 
+    def is_empty(self, tenant: str) -> bool:
+        """Whether nothing of this tenant's can match."""
+        return tenant not in self._by_tenant and EVERY_TENANT not in self._by_tenant
+
     def match(self, tenant: str, phash: bytes) -> BlockEntry | None:
         """The entry that a picture of this tenant looks like, if any."""
         for name in (tenant, EVERY_TENANT):

@@ -96,6 +96,19 @@ def test_filters(index: Index, clause: dict[str, object], expected: set[str], is
     assert set(index.ids(None, clause=parse_filter(clause))) == expected
 
 
+def test_attributes_tell_all_that_a_filter_can_name(index: Index) -> None:
+    index.apply(
+        records.content("a", 1, [RED], attributes={"color": "red"}),
+        records.content("b", 1, [RED], attributes={"color": "blue"}),
+        records.offer("b", 1, 10.0, currency="EUR", stock=0, attributes={"sale": True}),
+    )
+    told = {hit.product_id: hit.attributes for hit in index.search(RED).hits}
+    assert told == {
+        "a": {"color": "red", "in_stock": True},
+        "b": {"color": "blue", "sale": True, "price": 10.0, "currency": "EUR", "stock": 0, "in_stock": False},
+    }
+
+
 @pytest.mark.parametrize("is_compacted", [False, True])
 def test_a_filter_sees_a_change_at_once(index: Index, is_compacted: bool) -> None:
     index.apply(

@@ -84,10 +84,18 @@ def vector_of(text: str | bytes) -> Vector:
 def shard_product(
     product_id: str, *, version: int = 1, vector: Vector | None = None, deleted: int | None = None, **fields: object
 ) -> ShardProduct:
-    """A product that looks like its own id, unless a vector is given."""
+    """A product that looks like its own id, unless a vector is given; its attributes tell the offer, as a node's do."""
     row = vector_of(product_id) if vector is None else vector
+    offer = {name: fields[name] for name in ("price", "currency", "stock") if name in fields}
+    attributes = {**fields.pop("attributes", {}), **offer, "in_stock": fields.get("in_stock", True)}  # type: ignore[dict-item]
     hit = ShardHit(
-        product_id=product_id, similarity=0.0, source="tail", version=version, content_version=version, **fields
+        product_id=product_id,
+        similarity=0.0,
+        source="tail",
+        version=version,
+        content_version=version,
+        attributes=attributes,
+        **fields,
     )  # type: ignore[arg-type]
     gone = deleted is not None and deleted >= version
     return ShardProduct(
