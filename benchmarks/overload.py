@@ -34,8 +34,8 @@ from query_api.access.identity import Caller
 from query_api.encoder.client import NoEncoder
 from query_api.feedback_out import FeedbackOut
 from query_api.parts import Parts
-from query_api.search import Searcher
-from query_api.search_request import Query, SearchBody, query_of_body
+from query_api.query.request import Query, SearchBody, query_of_body
+from query_api.search.pipeline import Searcher
 from query_api.settings import TARGET_MS, ApiSettings
 from query_api.shards.cluster import Cluster
 from schemas.clock import SystemClock

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshlens.evaluation import Vectors
-from query_api.no_match import CurvePoint, ModalityCalibration, Score
+from query_api.search.no_match import CurvePoint, ModalityCalibration, Score
 from schemas.errors import SettingsError
 
 Scores = NDArray[np.float64]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from query_api.docs_page import stylesheet
+from query_api.openapi.page import stylesheet
 from schemas.errors import NotFound
 
 FOLDER = Path(__file__).parent / "page"

@@ -13,21 +13,21 @@ from query_api.access.api_keys import KeyStore
 from query_api.access.key_ring import KeyRing
 from query_api.encoder.client import NoEncoder, QueryEncoder, RemoteEncoder
 from query_api.feedback_out import FeedbackOut, FeedbackThread
-from query_api.freshness import SessionTokens
-from query_api.no_match import Thresholds, load_thresholds
-from query_api.pressure import Pressure
 from query_api.quality import QualityReader
-from query_api.query_vector import QueryVectors
 from query_api.ranking.extras import Extras
 from query_api.ranking.learned import Model, load_model
 from query_api.ranking.ranker import Ranker
 from query_api.ranking.rule_store import RuleBook, RuleStore
 from query_api.ranking.sessions import SessionProfiles
 from query_api.ranking.verifier import Comparer, GeometryProcess, Verifier
-from query_api.search import Searcher
+from query_api.search.no_match import Thresholds, load_thresholds
+from query_api.search.pipeline import Searcher
+from query_api.search.pressure import Pressure
+from query_api.search.query_vector import QueryVectors
 from query_api.settings import ApiSettings, check_host
 from query_api.shards.cluster import Cluster
 from query_api.shards.cluster_feed import ClusterFeed
+from query_api.shards.freshness import SessionTokens
 from query_api.shards.remote import open_session
 from query_api.shards.scatter import InProcess, LocalFirst, RoutedShards, Scatter, ShardDirectory
 from schemas.clock import Clock, SystemClock

@@ -9,7 +9,7 @@ import msgspec
 from freshlens.calibration import calibrated, check_enough
 from freshlens.cli.context import Context
 from freshlens.cli.evaluate import encoded_pictures, entries
-from query_api.no_match import Calibration, ModalityCalibration, calibration_key, read_calibration
+from query_api.search.no_match import Calibration, ModalityCalibration, calibration_key, read_calibration
 from schemas.embeddings import Space, Vector
 from schemas.errors import SettingsError
 

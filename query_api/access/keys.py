@@ -8,8 +8,8 @@ from aiohttp import web
 
 from query_api.access.limits import InHand, KeyLimits
 from query_api.parts import Parts
-from query_api.search import Searcher
-from query_api.search_request import decode_body
+from query_api.query.request import decode_body
+from query_api.search.pipeline import Searcher
 from schemas.errors import UnsupportedMediaType
 
 PARTS = web.AppKey("parts", Parts)

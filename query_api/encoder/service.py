@@ -30,8 +30,8 @@ from query_api.encoder.wire import (
     RegionsAnswer,
     RegionsRequest,
 )
-from query_api.picture_gate import NOISE, is_noise
 from query_api.problems import status_of
+from query_api.query.picture_gate import NOISE, is_noise
 from query_api.serving import serve_app, until_stopped
 from query_api.settings import EncoderServiceSettings
 from schemas.embeddings import Vector

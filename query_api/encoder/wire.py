@@ -22,7 +22,7 @@ class EncodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cached: bool = False
     """Nothing had to be encoded."""
     flags: tuple[str, ...] = ()
-    """What is wrong with the picture; see :mod:`query_api.picture_gate`."""
+    """What is wrong with the picture; see :mod:`query_api.query.picture_gate`."""
 
 
 class RegionsRequest(msgspec.Struct, frozen=True, kw_only=True):

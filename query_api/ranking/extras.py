@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from query_api.query.request import Query
 from query_api.ranking.ranker import Plan
 from query_api.ranking.sessions import SessionProfiles
-from query_api.search_request import Query
 from query_api.shards.scatter import Scatter
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import TransientError

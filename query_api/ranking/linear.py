@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from query_api.matching import passes
+from query_api.query.matching import passes
 from query_api.ranking.ranked import DIGITS, Ranked, ordered, vectors_of
 from query_api.ranking.settings import DAY_US
 from query_api.ranking.stages import Asked, Pool

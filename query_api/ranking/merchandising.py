@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from msgspec.structs import replace
 
-from query_api.matching import passes
+from query_api.query.matching import passes
 from query_api.ranking.ranked import Ranked, ordered, scores_of
 from query_api.ranking.rules import ActiveRule
 from query_api.ranking.stages import Asked, Pool

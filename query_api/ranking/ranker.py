@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 
+from query_api.query.request import Query
 from query_api.ranking import merchandising, stock
 from query_api.ranking.clicks_seen import ClicksSeen
 from query_api.ranking.diversity import diversify
@@ -20,7 +21,6 @@ from query_api.ranking.sessions import SessionProfiles
 from query_api.ranking.settings import RankSettings
 from query_api.ranking.stages import Asked, Outcome, Picture, Pool, Stage, run_stages
 from query_api.ranking.verifier import VERIFIED_MAX, Verifier
-from query_api.search_request import Query
 from schemas.embeddings import Vector
 from schemas.filters import And, AnyOf, Filter
 from schemas.metrics import Metrics

@@ -11,8 +11,8 @@ from msgspec import Meta
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, read_json
 from query_api.problems import problem_of
+from query_api.query.request import SearchBody, decode_body, query_of_body
 from query_api.routes.search import respecting
-from query_api.search_request import SearchBody, decode_body, query_of_body
 from schemas.answers import BatchAnswer, BatchItem
 from schemas.errors import FreshlensError
 

@@ -7,11 +7,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from query_api import answers
 from query_api.access.identity import caller_of
 from query_api.access.keys import PARTS, SEARCHER, STARTED_AT, answer
 from query_api.parts import Parts
-from query_api.search_request import convert_parameters
+from query_api.query.request import convert_parameters
+from query_api.search import answers
 from query_api.shards.scatter import Answers
 from schemas.answers import EncoderReport, NodeReport, QualityAnswer, Ready, ShardCount, StatusAnswer
 from schemas.errors import EncoderUnavailable, ShardUnavailable

@@ -8,15 +8,13 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from query_api import answers, facets, fields, problems, publishing
+from query_api import problems, publishing
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, json_bytes, read_json
-from query_api.freshness import answer_token
 from query_api.parts import Parts
-from query_api.query_parts import PIXEL, VectorBody
-from query_api.query_vector import QueryVector
-from query_api.search import RETRIEVED_MAX
-from query_api.search_request import (
+from query_api.query import fields
+from query_api.query.parts import PIXEL, VectorBody
+from query_api.query.request import (
     FacetNames,
     FilterText,
     MinOffset,
@@ -25,7 +23,11 @@ from query_api.search_request import (
     listing,
     token_of_body,
 )
+from query_api.search import answers, facets
+from query_api.search.pipeline import RETRIEVED_MAX
+from query_api.search.query_vector import QueryVector
 from query_api.settings import ITEMS_MAX
+from query_api.shards.freshness import answer_token
 from query_api.shards.scatter import Answers
 from schemas.answers import DeleteAnswer, LookupAnswer, ProductAnswer, ProductId, ProductPage, PublishedItem, ShardCount
 from schemas.errors import FreshlensError, InvalidQuery, NotFound

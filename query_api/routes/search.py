@@ -10,9 +10,8 @@ from msgspec import Meta
 
 from query_api.access.identity import caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, read_json
-from query_api.explain import Explainer
-from query_api.query_parts import PictureField, image_bytes
-from query_api.search_request import (
+from query_api.query.parts import PictureField, image_bytes
+from query_api.query.request import (
     ExplainBody,
     FilterText,
     K,
@@ -25,6 +24,7 @@ from query_api.search_request import (
     query_of_body,
     query_of_picture,
 )
+from query_api.search.explain import Explainer
 from schemas.answers import FeedbackAnswer, ProductId, RegionBoxes
 from schemas.errors import InvalidQuery, UnsupportedMediaType
 from schemas.feedback import Click, FeedbackKind

@@ -8,10 +8,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from query_api import docs_page, events, refusals
+from query_api import events
 from query_api.access.api_keys import Scope
-from query_api.query_parts import PIXEL
-from query_api.refusals import Refusal
+from query_api.openapi import page as docs_page
+from query_api.query.parts import PIXEL
+from query_api.query.request import ExplainBody, RawParameters, SearchBody
 from query_api.routes import (
     batch as routes_batch,
 )
@@ -21,10 +22,11 @@ from query_api.routes import (
 from query_api.routes import (
     products as routes_products,
 )
+from query_api.routes import refusals
 from query_api.routes import (
     search as routes_search,
 )
-from query_api.search_request import ExplainBody, RawParameters, SearchBody
+from query_api.routes.refusals import Refusal
 from schemas import answers
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

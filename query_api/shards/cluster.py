@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from query_api.freshness import FactIndex, Requirement, requirement
+from query_api.shards.freshness import FactIndex, Requirement, requirement
 from query_api.shards.node_routes import NodeRoutes
 from schemas.clock import Clock
 from schemas.lane import Lane

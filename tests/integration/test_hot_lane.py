@@ -2,7 +2,7 @@
 
 import pytest
 
-from query_api.freshness import FactIndex, requirement
+from query_api.shards.freshness import FactIndex, requirement
 from schemas.events import ProductAdded
 from schemas.framing import PRODUCT_ADDED
 from schemas.lane import Lane

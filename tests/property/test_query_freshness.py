@@ -5,8 +5,8 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query_api import freshness
-from query_api.freshness import FactIndex, SessionTokens, requirement
+from query_api.shards import freshness
+from query_api.shards.freshness import FactIndex, SessionTokens, requirement
 from schemas.progress import Position, ProgressFact, ReadToken, decode_token, required_offsets, token_of
 from tests.unit.query_api.doubles import lane
 

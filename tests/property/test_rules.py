@@ -16,14 +16,14 @@ from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
 from query_api.access.identity import Caller
 from query_api.feedback_out import FeedbackOut
-from query_api.matching import passes
 from query_api.parts import Parts
+from query_api.query.matching import passes
+from query_api.query.request import SearchBody, query_of_body
 from query_api.ranking.options import RankOptions
 from query_api.ranking.rule_store import RuleBook
 from query_api.ranking.rules import Rule, RuleSet, check_rules
 from query_api.ranking.settings import RankSettings
-from query_api.search import Searcher
-from query_api.search_request import SearchBody, query_of_body
+from query_api.search.pipeline import Searcher
 from query_api.shards.cluster import Cluster
 from schemas.clock import ManualClock
 from schemas.filters import parse_filter

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from freshlens import calibration
 from freshlens.cli import cli
 from processors.encoders.encoder import PictureForm
-from query_api.no_match import Calibration, Thresholds, calibration_key, load_thresholds, read_calibration
+from query_api.search.no_match import Calibration, Thresholds, calibration_key, load_thresholds, read_calibration
 from schemas.errors import SettingsError
 from tests.unit.query_api.doubles import DIM, SPACE, api_settings
 from topics.store import FileStore

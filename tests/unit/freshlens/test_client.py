@@ -18,8 +18,8 @@ from aiohttp.test_utils import TestServer
 
 from freshlens.client import ApiError, AsyncClient, Client, clients
 from freshlens.client.calls import Part, Search
-from query_api.query_parts import PartBody
-from query_api.search_request import SearchBody
+from query_api.query.parts import PartBody
+from query_api.query.request import SearchBody
 from schemas.answers import DeleteAnswer, FeedbackAnswer
 
 ACCEPTED = web.json_response({"accepted": True}, status=202).body

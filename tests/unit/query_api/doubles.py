@@ -17,13 +17,13 @@ from query_api.access.keys import SEARCHER
 from query_api.app import create_app
 from query_api.encoder.wire import EncodeAnswer, EncodeRequest, EncoderHealth, RegionsAnswer, RegionsRequest
 from query_api.feedback_out import FeedbackOut
-from query_api.matching import fields_of, passes
-from query_api.no_match import Thresholds
 from query_api.parts import NoQuality, Parts, QualitySource
+from query_api.query.matching import fields_of, passes
 from query_api.ranking.learned import Model
 from query_api.ranking.rule_store import RuleBook
 from query_api.ranking.verifier import Comparer
-from query_api.search import Searcher
+from query_api.search.no_match import Thresholds
+from query_api.search.pipeline import Searcher
 from query_api.settings import ApiSettings, Limits
 from query_api.shards.cluster import Cluster
 from query_api.shards.scatter import InProcess

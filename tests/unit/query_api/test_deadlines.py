@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from query_api.deadlines import Budgets, Step, cut, step_by_time
-from query_api.pressure import Cost, Pressure
 from query_api.ranking.ranker import Plan
 from query_api.ranking.rules import RuleSet
+from query_api.search.deadlines import Budgets, Step, cut, step_by_time
+from query_api.search.pressure import Cost, Pressure
 from schemas.shard import ShardSearch
 from tests.unit.query_api.doubles import Api, running_api, vector_of
 from tests.unit.query_api.test_search import search

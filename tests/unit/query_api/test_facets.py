@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query_api.facets import SHOWN_MAX, merged
-from query_api.fields import check_declared
+from query_api.query.fields import check_declared
+from query_api.search.facets import SHOWN_MAX, merged
 from schemas.errors import FilterType
 from schemas.filters import parse_filter
 from schemas.shard import ShardFacet

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from query_api.freshness import FACTS_MAX, FactIndex, SessionTokens, answer_token, requirement
 from query_api.shards.cluster import Cluster
+from query_api.shards.freshness import FACTS_MAX, FactIndex, SessionTokens, answer_token, requirement
 from schemas.clock import SystemClock
 from schemas.errors import InvalidQuery, UnknownLogToken
 from schemas.progress import Position, ProgressFact, ReadToken

@@ -15,7 +15,7 @@ from query_api.access import guard
 from query_api.access.api_keys import KeyStore, NewKey, Revocation, new_key
 from query_api.access.key_ring import KeyRing
 from query_api.access.keys import IN_HAND, PARTS
-from query_api.docs_page import the_document
+from query_api.openapi.page import the_document
 from query_api.routes.table import ROUTES, Route
 from query_api.settings import Limits
 from schemas.errors import Overloaded

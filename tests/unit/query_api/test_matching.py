@@ -2,7 +2,7 @@
 
 import pytest
 
-from query_api.matching import failing_clause, in_words, passes
+from query_api.query.matching import failing_clause, in_words, passes
 from schemas.filters import parse_filter
 from schemas.shard import ShardHit
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from query_api import picture_gate
+from query_api.query import picture_gate
 from tests.unit.query_api.doubles import Api, running_api, shard_product
 from tests.unit.query_api.test_query_parts import JPEG, picture
 from tests.unit.query_api.test_search import ids, search

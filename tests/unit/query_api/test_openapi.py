@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from query_api.docs_page import the_document
+from query_api.openapi.page import the_document
 from query_api.problems import error_of, status_of
 from query_api.routes.products import ProductBody
 from schemas.product_lines import IDENTITY_KEYS, OFFER_KEYS, VIEW_KEYS

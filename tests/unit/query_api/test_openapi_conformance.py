@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
-from query_api.openapi import document
+from query_api.openapi.document import document
 from query_api.routes.table import ROUTES
 from schemas.clock import ManualClock
 from schemas.metrics import NullMetrics

@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pytest
 
-from query_api.query_parts import Given, Part, composed, modality_of, weighted
+from query_api.query.parts import Given, Part, composed, modality_of, weighted
 from schemas.errors import InvalidQuery
 from tests.unit.query_api.doubles import JPEG, Api, shard_product, vector_of
 from tests.unit.query_api.test_search import ids, search

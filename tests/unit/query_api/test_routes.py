@@ -13,7 +13,7 @@ from yarl import URL
 
 from query_api.access.keys import PARTS
 from query_api.app import create_app
-from query_api.docs_page import the_document
+from query_api.openapi.page import the_document
 from query_api.problems import MEDIA_TYPE
 from query_api.routes.table import ROUTES
 from query_api.settings import Limits

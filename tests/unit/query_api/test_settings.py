@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from query_api import no_match
 from query_api.access.identity import host_name
-from query_api.no_match import Thresholds, load_thresholds
+from query_api.search import no_match
+from query_api.search.no_match import Thresholds, load_thresholds
 from query_api.settings import ApiSettings, EncoderServiceSettings, check_host
 from schemas.errors import SettingsError
 from tests.unit.query_api.doubles import api_settings

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from query_api.query_parts import (
+from query_api.query.parts import (
     PARTS_MAX,
     Crop,
     Given,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from query_api.access.identity import Caller
-from query_api.answers import results_of
-from query_api.deadlines import Step
-from query_api.query_parts import Crop
-from query_api.search_request import Query
+from query_api.query.parts import Crop
+from query_api.query.request import Query
+from query_api.search.answers import results_of
+from query_api.search.deadlines import Step
 from schemas.answers import RegionAnswer
 from schemas.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from query_api.search import Searcher
+    from query_api.search.pipeline import Searcher
 
 
 async def searched(

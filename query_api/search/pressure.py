@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from query_api.deadlines import Step
+from query_api.search.deadlines import Step
 
 _WEIGHT = 0.2
 """Of the newest search in the mean: about the last five count, so that a process's slow first one is soon forgotten."""

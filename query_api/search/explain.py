@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from query_api import answers
 from query_api.access.identity import Caller
-from query_api.matching import failing_clause, fields_of, in_words, value_of
+from query_api.query.matching import failing_clause, fields_of, in_words, value_of
+from query_api.query.request import Query
 from query_api.ranking.ranked import Ranked
 from query_api.ranking.stages import Pool
-from query_api.search import RETRIEVED_MAX, RankedSearch, Searcher
-from query_api.search_request import Query
+from query_api.search import answers
+from query_api.search.pipeline import RETRIEVED_MAX, RankedSearch, Searcher
 from schemas.answers import Explanation, RankFacts
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import ShardUnavailable

@@ -10,23 +10,25 @@ from msgspec import UNSET, structs
 
 from processors.pictures.blocklist import BlockList
 from processors.pictures.decode import PHASH_BYTES
-from query_api import answers, deadlines, facets, fields, picture_gate, region_search
 from query_api.access.identity import Caller
-from query_api.deadlines import Budgets, Cut, Step
 from query_api.feedback_out import FeedbackOut
-from query_api.freshness import Requirement, SessionTokens, answer_token
-from query_api.no_match import Thresholds
-from query_api.pressure import Pressure
-from query_api.query_vector import QueryVector, QueryVectors
+from query_api.query import fields, picture_gate
+from query_api.query.request import Query
 from query_api.ranking.extras import Extra, Extras
 from query_api.ranking.features import FEATURES
 from query_api.ranking.ranked import Ranked
 from query_api.ranking.ranker import Plan, Ranker, asked_of
 from query_api.ranking.stages import Asked, Outcome
-from query_api.search_request import Query
+from query_api.search import answers, deadlines, facets
+from query_api.search import regions as region_search
+from query_api.search.deadlines import Budgets, Cut, Step
+from query_api.search.no_match import Thresholds
+from query_api.search.pressure import Pressure
+from query_api.search.query_vector import QueryVector, QueryVectors
 from query_api.settings import TARGET_MS
 from query_api.shards import merging
 from query_api.shards.cluster import Cluster
+from query_api.shards.freshness import Requirement, SessionTokens, answer_token
 from query_api.shards.scatter import Answers, Scatter
 from schemas.clock import Clock
 from schemas.embeddings import to_fp16

@@ -10,8 +10,8 @@ import numpy as np
 
 from query_api.encoder.client import QueryEncoder
 from query_api.encoder.wire import EncodeAnswer, EncodeRequest, RegionsRequest
-from query_api.query_parts import Crop, Part, composed
-from query_api.search_request import Query
+from query_api.query.parts import Crop, Part, composed
+from query_api.query.request import Query
 from query_api.shards.scatter import Scatter
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import InvalidQuery, NotFound
@@ -26,7 +26,7 @@ class QueryVector(msgspec.Struct, frozen=True):
         vector: (dim,) float32 of unit norm; None for a filter alone.
         timings_ms: what decoding and encoding took.
         exclude: products that were asked about, and are no answer.
-        flags: what is wrong with the pictures, those of each in turn; see :mod:`query_api.picture_gate`.
+        flags: what is wrong with the pictures, those of each in turn; see :mod:`query_api.query.picture_gate`.
     """
 
     vector: Vector | None

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from query_api import examples
+from query_api.openapi import examples
 from query_api.problems import MEDIA_TYPE
-from query_api.refusals import by_status
+from query_api.routes.refusals import by_status
 from schemas.answers import Problem
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from query_api import openapi as generated
 from query_api import problems
 from query_api.access.keys import answer
+from query_api.openapi import document as generated
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -47,7 +47,7 @@ async def docs(_: web.Request) -> web.Response:
 
 async def stylesheet(_: web.Request) -> web.Response:
     """``GET /docs/docs.css``."""
-    css = (resources.files("query_api") / "docs.css").read_text()
+    css = (resources.files("query_api.openapi") / "docs.css").read_text()
     return web.Response(text=css, content_type="text/css")
 
 
