@@ -118,7 +118,8 @@ class Codec:
                     f"{self.name}: Confluent framing, and no SCHEMA_REGISTRY_URL is set",
                     code="schema-registry-not-configured",
                 )
-            return _parse(json.dumps(registry.schema_of(int.from_bytes(raw[1:5], "big")))), 5
+            schema = registry.schema_of(int.from_bytes(raw[1:5], "big"))
+            return (self._parsed if schema == self.schema else _parse(json.dumps(schema))), 5
         raise UndecodableRecord(f"{self.name}: neither single-object nor Confluent framing")
 
 
