@@ -3,16 +3,18 @@
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from index_nodes.replicas.follower import Follower
 from index_nodes.replicas.replica import Replica
+from index_nodes.rows.passing import Nearest
 from index_nodes.settings import NodeSettings
 from index_nodes.views.hot_searches import HotSearches
 from index_nodes.views.search import Found, product, search
+from index_nodes.views.together import Together
 from index_nodes.views.view import IndexView
 from schemas.clock import Clock
 from schemas.embeddings import Vector
@@ -36,6 +38,7 @@ class LocalShard:
         self._changed = asyncio.Event()
         self._pool = ThreadPoolExecutor(2, "search")
         self._hot = HotSearches(settings.hot_searches_max, metrics) if settings.hot_searches_max else None
+        self._companies: dict[tuple[int, str, int, float], Together] = {}
         self._last_state: tuple[IndexView, ShardState] | None = None
         self._served = (settings.lane.name, settings.lane.layout.layout_id)
 
@@ -60,7 +63,8 @@ class LocalShard:
         replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
         view, started = replica.view, time.perf_counter()
         if request.filter is None and not request.exact and not request.facets:
-            found = self._found(view, request, query)
+            in_main = await self._together_with(view, request, query) if request.in_company else None
+            found = self._found(view, request, query, in_main)
         else:
             found = await self._found_in_pool(view, request, query)
         taken_s = time.perf_counter() - started
@@ -153,7 +157,27 @@ class LocalShard:
             raise ShardUnavailable(f"this node is {self._follower.state.value}, not serving")
         return replica
 
-    def _found(self, view: IndexView, request: ShardSearch, query: Vector | None) -> Found:
+    async def _together_with(
+        self, view: IndexView, request: ShardSearch, query: Vector | None
+    ) -> Callable[[], Nearest] | None:
+        """How the generation will be searched, for this one and all that come in the same turn of the event loop."""
+        if query is None:
+            return None
+        alike = (id(view), request.tenant, request.k, request.effort)
+        if alike not in self._companies:
+            self._companies[alike] = Together(view, request.tenant, request.k, request.effort)
+            asyncio.get_running_loop().call_soon(self._companies.pop, alike)
+        in_main = self._companies[alike].join(query)
+        await asyncio.sleep(0)
+        return in_main
+
+    def _found(
+        self,
+        view: IndexView,
+        request: ShardSearch,
+        query: Vector | None,
+        in_main: Callable[[], Nearest] | None = None,
+    ) -> Found:
         return search(
             view,
             tenant=request.tenant,
@@ -166,6 +190,7 @@ class LocalShard:
             facets=request.facets,
             effort=request.effort,
             hot=self._hot,
+            in_main=in_main,
         )
 
     async def _found_in_pool(self, view: IndexView, request: ShardSearch, query: Vector | None) -> Found:

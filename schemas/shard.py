@@ -32,6 +32,7 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
         facets: fields whose values are counted over all products that pass the filter.
         preferred: further fields that the caller names; those unknown are told as those of the filter are.
         effort: the share of the usual work that an approximate index may do, above 0 to 1.
+        in_company: others come at the same time, with which it may be answered together.
     """
 
     lane: str
@@ -49,6 +50,7 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
     facets: tuple[str, ...] = ()
     preferred: tuple[str, ...] = ()
     effort: float = 1.0
+    in_company: bool = False
 
 
 class ShardHit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -55,28 +55,38 @@ class IvfIndex:
         pass; unless the filter excludes what is near, for then nothing is known of where the nearest of the rest lie.
         With less ``effort`` fewer lists are probed and fewer candidates compared, and more is missed.
         """
+        return self.search_all(query[None], wanted, passing, effort)[0]
+
+    def search_all(self, queries: Vector, wanted: int, passing: Passing, effort: float = 1.0) -> list[Nearest]:
+        """As :meth:`search`, for each of the queries (n, dim): nearly all passing, in one call of FAISS."""
         share = passing.about / len(self.exact)
-        if share > _WHOLE_SHARE:
-            found = self._nearest(query, math.ceil(wanted / share), 1.0, None, effort)
-            found = found.among(passing.includes(found.rows))
-            if len(found.rows) >= wanted:
-                return found
+        if share <= _WHOLE_SHARE:
+            return [self._among_some(query, wanted, passing, effort) for query in queries]
+        nearest = self._nearest(queries, math.ceil(wanted / share), 1.0, None, effort)
+        kept = [found.among(passing.includes(found.rows)) for found in nearest]
+        return [
+            found if len(found.rows) >= wanted else self._among_some(query, wanted, passing, effort)
+            for query, found in zip(queries, kept, strict=True)
+        ]
+
+    def _among_some(self, query: Vector, wanted: int, passing: Passing, effort: float) -> Nearest:
+        """Where not nearly all pass."""
         if passing.count > max(wanted, EXACT_ROWS_MAX) and self._has_near(query, passing):
-            found = self._nearest(query, wanted, share, passing.selector, effort)
+            share = passing.about / len(self.exact)
+            (found,) = self._nearest(query[None], wanted, share, passing.selector, effort)
             if len(found.rows) >= wanted:
                 return found
         return self.exact.search(query, wanted, passing)
 
-    def _nearest(self, query: Vector, wanted: int, share: float, selector: Any, effort: float) -> Nearest:
+    def _nearest(self, queries: Vector, wanted: int, share: float, selector: Any, effort: float) -> list[Nearest]:
         fetched = wanted + SPARE
         rescored = max(math.ceil(self.facts.rescored * effort), 2 * fetched)
         grown = max(1.0, rescored / self.facts.rescored) / share
         nprobe = min(self.facts.nlist, math.ceil(self.facts.nprobe * effort * math.sqrt(grown)))
-        scores, rows = self._rescoring.search(
-            query[None], fetched, params=_parameters(fetched, rescored, nprobe, selector)
-        )
-        found = Nearest(rows[0], scores[0])
-        return found if rows[0, -1] >= 0 else found.among(rows[0] >= 0)  # what is missing is missing at the end
+        scores, rows = self._rescoring.search(queries, fetched, params=_parameters(fetched, rescored, nprobe, selector))
+        found = [Nearest(*each) for each in zip(rows, scores, strict=True)]
+        # What is missing is missing at the end.
+        return [each if each.rows[-1] >= 0 else each.among(each.rows >= 0) for each in found]
 
     def _has_near(self, query: Vector, passing: Passing) -> bool:
         """Whether at least half as many of the nearest rows pass as of all rows."""

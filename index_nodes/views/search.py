@@ -74,14 +74,18 @@ class _Asked(msgspec.Struct, frozen=True):
     query: Vector
     how: _How
     hot: HotSearches | None
+    in_main: Callable[[], Nearest] | None
 
     def rows(self, part: Part, wanted: int, passing: Passing) -> Nearest:
         """The nearest rows of one part, from what is kept where that is the generation."""
-
-        if self.hot is None or not isinstance(part, Generation):
+        if not isinstance(part, Generation):
             return self.how.search(part, self.query, wanted, passing)
+        search: Callable[[], Nearest] = partial(self.how.search, part, self.query, wanted, passing)
+        if self.in_main is not None and wanted == self.how.k:
+            search = self.in_main
+        if self.hot is None:
+            return search()
         question = Question(self.tenant, self.clause, digest_of(self.query), wanted, self.how.exact, self.how.effort)
-        search = partial(self.how.search, part, self.query, wanted, passing)
         return self.hot.search(self.view, question, self.query, passing, search)
 
 
@@ -98,6 +102,7 @@ def search(
     facets: Sequence[str] = (),
     effort: float = 1.0,
     hot: HotSearches | None = None,
+    in_main: Callable[[], Nearest] | None = None,
 ) -> Found:
     """The min(k, matches) best products of a tenant.
 
@@ -110,6 +115,7 @@ def search(
         facets: fields whose values are counted over all products that pass.
         effort: the share of the usual work that may be done in an approximate index, above 0.
         hot: what earlier searches found in the generation; without it all is searched.
+        in_main: gives the ``k`` nearest passing rows of the generation, see :mod:`together`.
 
     Returns:
         Hits by similarity descending, then product_id.
@@ -123,7 +129,7 @@ def search(
     unknown = tuple(sorted(fields_of(clause) - kinds.keys())) if clause is not None else ()
     if query is None:
         return Found(_newest(view, selection.slots, k, collapse), selection.products, counted, unknown)
-    asked = _Asked(view, tenant, clause, query, _How(k, exact, collapse, effort), hot)
+    asked = _Asked(view, tenant, clause, query, _How(k, exact, collapse, effort), hot, in_main)
     found = [_best_of(asked, part, passing) for part, passing in selection.parts]
     return Found(_ranked(view, found, query, k, with_vectors), selection.products, counted, unknown)
 

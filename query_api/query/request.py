@@ -191,6 +191,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         modality: the kinds of its parts, see :func:`query_parts.modality_of`.
         parts: all that its vector is made of; empty for a filter alone.
         image: the picture named ``image``, and its ``crop``; likewise ``text``, ``product_id`` and ``vector``.
+        in_company: it came with others in one request.
     """
 
     modality: str
@@ -215,6 +216,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     limited_matches: bool = False
     forbids_partial: bool = False
     ranking: RankOptions = RankOptions()
+    in_company: bool = False
 
 
 def decode_body(raw: bytes, decoder: msgspec.json.Decoder[S]) -> S:

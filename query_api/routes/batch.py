@@ -66,6 +66,7 @@ async def _item(request: web.Request, caller: Caller, raw: msgspec.Raw) -> Batch
     try:
         body = decode_body(bytes(raw), _searches)
         query = respecting(request, query_of_body(body, request.app[PARTS].settings))
+        query = msgspec.structs.replace(query, in_company=True)
         return BatchItem(200, answer=await request.app[SEARCHER].search(caller, query))
     except FreshlensError as error:
         problem = problem_of(error)

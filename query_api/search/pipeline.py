@@ -281,6 +281,7 @@ class Searcher:
             facets=query.facets,
             preferred=tuple(sorted(fields.fields_of(prefer))) if (prefer := query.ranking.prefer) else (),
             effort=cut.effort if cut else 1.0,
+            in_company=query.in_company,
         )
         while True:
             shards = await self.scatter.search(request, patience_ms=cut.patience_ms if cut else None)
