@@ -61,9 +61,12 @@ class LocalShard:
         self._check(request.lane, request.layout_id)
         query = self._query(request)
         replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
-        view, started = replica.view, time.perf_counter()
-        if request.filter is None and not request.exact and not request.facets:
-            in_main = await self._together_with(view, request, query) if request.in_company else None
+        view, in_main = replica.view, None
+        is_plain = request.filter is None and not request.exact and not request.facets
+        if is_plain and request.in_company and query is not None:
+            in_main = await self._together_with(view, request, query)
+        started = time.perf_counter()
+        if is_plain:
             found = self._found(view, request, query, in_main)
         else:
             found = await self._found_in_pool(view, request, query)
@@ -157,12 +160,8 @@ class LocalShard:
             raise ShardUnavailable(f"this node is {self._follower.state.value}, not serving")
         return replica
 
-    async def _together_with(
-        self, view: IndexView, request: ShardSearch, query: Vector | None
-    ) -> Callable[[], Nearest] | None:
+    async def _together_with(self, view: IndexView, request: ShardSearch, query: Vector) -> Callable[[], Nearest]:
         """How the generation will be searched, for this one and all that come in the same turn of the event loop."""
-        if query is None:
-            return None
         alike = (id(view), request.tenant, request.k, request.effort)
         if alike not in self._companies:
             self._companies[alike] = Together(view, request.tenant, request.k, request.effort)

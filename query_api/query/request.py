@@ -188,7 +188,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A checked search.
 
     Attributes:
-        modality: the kinds of its parts, see :func:`query_parts.modality_of`.
+        modality: the kinds of its parts, see :func:`query_api.query.parts.modality_of`.
         parts: all that its vector is made of; empty for a filter alone.
         image: the picture named ``image``, and its ``crop``; likewise ``text``, ``product_id`` and ``vector``.
         in_company: it came with others in one request.
