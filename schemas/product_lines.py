@@ -125,12 +125,12 @@ def attribute_value(name: str, value: Any) -> AttributeValue:
 
 def _picture(entry: Any, locate: LocatePicture) -> Picture:
     if isinstance(entry, str):
-        return locate(entry)
+        return Picture(inline=decode_base64(entry)) if _DATA_URL.match(entry) else locate(entry)
     if isinstance(entry, Mapping) and set(entry) == {"base64"}:
         return Picture(inline=decode_base64(entry["base64"]))
     if isinstance(entry, Mapping) and set(entry) == {"uri"} and isinstance(entry["uri"], str):
         return locate(entry["uri"])
-    raise InvalidProduct('a picture is a path, a URI, {"uri": "…"} or {"base64": "…"}')
+    raise InvalidProduct('a picture is a path, a URI, a data: URL, {"uri": "…"} or {"base64": "…"}')
 
 
 def _video(entry: Any, locate: LocatePicture) -> str:

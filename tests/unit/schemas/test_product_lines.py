@@ -83,11 +83,13 @@ def test_null_values_are_absent_values() -> None:
 
 
 def test_the_forms_of_a_picture() -> None:
-    pictures = ["a.jpg", {"uri": "https://x/y.jpg"}, {"base64": "aGk="}, {"base64": "data:image/png;base64,aGk="}]
+    data_url = "data:image/png;base64,aGk="
+    pictures = ["a.jpg", {"uri": "https://x/y.jpg"}, {"base64": "aGk="}, {"base64": data_url}, data_url]
     content = parse({"product_id": "p1", "images": pictures}).content
     assert content is not None
     assert content.pictures == (
         Picture(uri="found:a.jpg"), Picture(uri="found:https://x/y.jpg"), Picture(inline=b"hi"), Picture(inline=b"hi"),
+        Picture(inline=b"hi"),
     )  # fmt: skip
 
 
@@ -120,6 +122,7 @@ def test_the_forms_of_a_vector() -> None:
         {"product_id": "p1", "images": "a"},
         {"product_id": "p1", "image": 7},
         {"product_id": "p1", "image": {"base64": "!"}},
+        {"product_id": "p1", "image": "data:image/png;base64,!"},
         {"product_id": "p1", "image": {"base64": 7}},
         {"product_id": "p1", "image": {"uri": "a", "base64": "aGk="}},
         {"product_id": "p1", "videos": [7]},
