@@ -1,6 +1,7 @@
 """From what shards answer to what callers are told; the types are those of :mod:`schemas.answers`."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -46,18 +47,7 @@ def thumbnail_path(tenant: str, content_hash: bytes, size: int = _THUMBNAIL_SIZE
 
 def product_of(hit: ShardHit, tenant: str) -> Product:
     """The product behind a hit."""
-    return Product(
-        product_id=hit.product_id,
-        version=hit.version,
-        title=hit.title,
-        description=hit.description,
-        attributes=hit.attributes,
-        price=hit.price,
-        currency=hit.currency,
-        stock=hit.stock,
-        in_stock=hit.in_stock,
-        thumbnail=_thumbnail_of(hit, tenant),
-    )
+    return Product(**_told(hit, tenant))
 
 
 def rank_facts(ranked: Ranked) -> RankFacts:
@@ -73,20 +63,11 @@ def results_of(ranked: Sequence[Ranked], tenant: str, *, explain: bool = False) 
     """The results in order, positions from 1; with what each score is made of, if asked to explain."""
     return [
         Result(
-            product_id=(hit := each.hit).product_id,
-            version=hit.version,
-            title=hit.title,
-            description=hit.description,
-            attributes=hit.attributes,
-            price=hit.price,
-            currency=hit.currency,
-            stock=hit.stock,
-            in_stock=hit.in_stock,
-            thumbnail=_thumbnail_of(hit, tenant),
+            **_told(each.hit, tenant),
             position=position,
             score=each.score,
-            similarity=hit.similarity,
-            source=hit.source,
+            similarity=each.hit.similarity,
+            source=each.hit.source,
             why=rank_facts(each) if explain else msgspec.UNSET,
         )
         for position, each in enumerate(ranked, 1)
@@ -134,5 +115,17 @@ def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:
     ]
 
 
-def _thumbnail_of(hit: ShardHit, tenant: str) -> str | None:
-    return None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash)
+def _told(hit: ShardHit, tenant: str) -> dict[str, Any]:
+    """What shoppers are told of a product, field by field."""
+    return {
+        "product_id": hit.product_id,
+        "version": hit.version,
+        "title": hit.title,
+        "description": hit.description,
+        "attributes": hit.attributes,
+        "price": hit.price,
+        "currency": hit.currency,
+        "stock": hit.stock,
+        "in_stock": hit.in_stock,
+        "thumbnail": None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
+    }
