@@ -179,7 +179,7 @@ class Generation:
         return self.index.search(query, wanted, passing, effort)
 
     def search_all(self, queries: Vector, wanted: int, passing: Passing, effort: float = 1.0) -> list[Nearest]:
-        """As :meth:`search`, for each of the queries (n, dim); together they take about half the time."""
+        """As :meth:`search`, for each of the queries (n, dim), together."""
         if self.index is None:
             return [self.exact.search(query, wanted, passing) for query in queries]
         return self.index.search_all(queries, wanted, passing, effort)

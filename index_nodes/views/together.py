@@ -1,4 +1,4 @@
-"""Searches that come at the same time look into the generation together, which takes each about half the time."""
+"""Searches that come at the same time look into the generation together, in one call of FAISS."""
 
 from collections.abc import Callable
 
