@@ -83,8 +83,7 @@ class OneNode:
 class Serving:
     """A follower that serves one replica."""
 
-    replica: Replica
-    answers: bool = True
+    answering: Replica
 
 
 class NoTenants:

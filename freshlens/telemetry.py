@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ class PrometheusMetrics:
 
     def observe(self, name: MetricName, value: float, **labels: str) -> None:
         self._noted.append((name, tuple(labels.items()), value))
+
+    def observe_each(self, name: MetricName, label: str, values: Mapping[str, float]) -> None:
+        self._noted.extend([(name, ((label, key),), value) for key, value in values.items()])
 
     def gauge(self, name: MetricName, value: float, **labels: str) -> None:
         gauge = self._gauges[name]

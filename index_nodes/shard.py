@@ -45,7 +45,7 @@ class LocalShard:
     @property
     def answers(self) -> bool:
         """Whether a question would be answered now."""
-        return self._follower.replica is not None and self._follower.answers
+        return self._follower.answering is not None
 
     def notify(self) -> None:
         """Wake those who wait for freshness; called on the event loop after each new view."""
@@ -60,7 +60,9 @@ class LocalShard:
         DeadlineExceeded."""
         self._check(request.lane, request.layout_id)
         query = self._query(request)
-        replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
+        replica, is_met = self._serving(), True
+        if request.min_applied:
+            replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
         view, in_main = replica.view, None
         is_plain = request.filter is None and not request.exact and not request.facets
         if is_plain and request.in_company and query is not None:
@@ -72,7 +74,11 @@ class LocalShard:
             found = await self._found_in_pool(view, request, query)
         taken_s = time.perf_counter() - started
         self._metrics.observe("freshlens_shard_search_seconds", taken_s, plan="exact" if request.exact else "index")
-        unknown = _unknown(found, view.kinds(request.tenant), request.preferred)
+        unknown = found.unknown
+        fields: tuple[str, ...] = ()
+        if unknown or request.preferred:
+            fields = tuple(view.kinds(request.tenant))
+            unknown = (*unknown, *(name for name in request.preferred if name not in fields))
         return ShardAnswer(
             state=self._state(replica, view),
             hits=found.hits,
@@ -81,7 +87,7 @@ class LocalShard:
             search_ms=round(taken_s * 1000, 3),
             facets=found.facets,
             unknown_fields=unknown,
-            fields=tuple(view.kinds(request.tenant)) if unknown else (),
+            fields=fields if unknown else (),
         )
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
@@ -101,7 +107,7 @@ class LocalShard:
     def _state(self, replica: Replica, view: IndexView) -> ShardState:
         """How fresh an answer of this view is, which may no longer be the replica's newest."""
         lag_ms = replica.lag_ms(self._clock.now_us())
-        is_held_up = replica.blocked is not None or view.offsets.is_skimmed
+        is_held_up = bool(replica.applier.blocked) or view.offsets.is_skimmed
         stale = is_held_up or lag_ms > self._settings.stale_after_ms
         if self._last_state is not None and self._last_state[0] is view:
             last = self._last_state[1]
@@ -155,8 +161,8 @@ class LocalShard:
                 continue
 
     def _serving(self) -> Replica:
-        replica = self._follower.replica
-        if replica is None or not self._follower.answers:
+        replica = self._follower.answering
+        if replica is None:
             raise ShardUnavailable(f"this node is {self._follower.state.value}, not serving")
         return replica
 
@@ -198,7 +204,3 @@ class LocalShard:
             return await asyncio.wait_for(finding, request.timeout_ms / 1000)
         except TimeoutError:
             raise DeadlineExceeded(f"not done within {request.timeout_ms} ms") from None
-
-
-def _unknown(found: Found, known: Mapping[str, object], preferred: tuple[str, ...]) -> tuple[str, ...]:
-    return (*found.unknown, *(name for name in preferred if name not in known)) if preferred else found.unknown

@@ -82,7 +82,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     ] = None
 
 
-class Product(Struct, frozen=True, kw_only=True):
+class Product(Struct, frozen=True):
     """A product as shoppers see it."""
 
     product_id: ProductId

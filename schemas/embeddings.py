@@ -63,8 +63,7 @@ def normalise(values: npt.ArrayLike, space: Space, *, space_name: str = "") -> V
         raise InvalidVector("a vector is a list of numbers") from None
     if vector.shape != (space.dim,):
         raise InvalidVector(f"the vector has shape {vector.shape}, space {space.name!r} has ({space.dim},)")
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float(vector @ vector)
+    square = np.vdot(vector, vector).item()  # as `@`, which would warn of an overflow
     if _SQUARE_MIN < square < _SQUARE_MAX:  # nearly all: what follows costs as much as all before
         return (vector / math.sqrt(square)).astype(np.float32)
     largest = float(np.abs(vector).max())

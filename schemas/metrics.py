@@ -1,5 +1,6 @@
 """Every metric, declared once: name, kind, labels and meaning. A misspelt name is a type error."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
 
@@ -151,6 +152,9 @@ class Metrics(Protocol):
 
     def observe(self, name: MetricName, value: float, **labels: str) -> None: ...
 
+    def observe_each(self, name: MetricName, label: str, values: Mapping[str, float]) -> None:
+        """As ``observe`` for each value; the keys are those of its only label."""
+
     def gauge(self, name: MetricName, value: float, **labels: str) -> None: ...
 
 
@@ -161,6 +165,9 @@ class NullMetrics:
         pass
 
     def observe(self, name: MetricName, value: float, **labels: str) -> None:
+        pass
+
+    def observe_each(self, name: MetricName, label: str, values: Mapping[str, float]) -> None:
         pass
 
     def gauge(self, name: MetricName, value: float, **labels: str) -> None:
@@ -179,6 +186,10 @@ class RecordingMetrics:
 
     def observe(self, name: MetricName, value: float, **labels: str) -> None:
         self.values[name, tuple(sorted(labels.items()))] = value
+
+    def observe_each(self, name: MetricName, label: str, values: Mapping[str, float]) -> None:
+        for key, value in values.items():
+            self.observe(name, value, **{label: key})
 
     def gauge(self, name: MetricName, value: float, **labels: str) -> None:
         self.values[name, tuple(sorted(labels.items()))] = value

@@ -55,7 +55,12 @@ class IvfIndex:
         pass; unless the filter excludes what is near, for then nothing is known of where the nearest of the rest lie.
         With less ``effort`` fewer lists are probed and fewer candidates compared, and more is missed.
         """
-        return self.search_all(query[None], wanted, passing, effort)[0]
+        share = passing.about / len(self.exact)
+        if share <= _WHOLE_SHARE:
+            return self._among_some(query, wanted, passing, effort)
+        (found,) = self._nearest(query[None], math.ceil(wanted / share), 1.0, None, effort)
+        found = found.among(passing.includes(found.rows))
+        return found if len(found.rows) >= wanted else self._among_some(query, wanted, passing, effort)
 
     def search_all(self, queries: Vector, wanted: int, passing: Passing, effort: float = 1.0) -> list[Nearest]:
         """As :meth:`search`, for each of the queries (n, dim): nearly all passing, in one call of FAISS."""
@@ -84,9 +89,11 @@ class IvfIndex:
         grown = max(1.0, rescored / self.facts.rescored) / share
         nprobe = min(self.facts.nlist, math.ceil(self.facts.nprobe * effort * math.sqrt(grown)))
         scores, rows = self._rescoring.search(queries, fetched, params=_parameters(fetched, rescored, nprobe, selector))
-        found = [Nearest(*each) for each in zip(rows, scores, strict=True)]
         # What is missing is missing at the end.
-        return [each if each.rows[-1] >= 0 else each.among(each.rows >= 0) for each in found]
+        return [
+            Nearest(own, its) if own[-1] >= 0 else Nearest(own, its).among(own >= 0)
+            for own, its in zip(rows, scores, strict=True)
+        ]
 
     def _has_near(self, query: Vector, passing: Passing) -> bool:
         """Whether at least half as many of the nearest rows pass as of all rows."""

@@ -2,12 +2,13 @@
 
 from index_nodes.products.product import ProductState
 from schemas.events import Attributes
+from schemas.index_log import IndexedOffer
 from schemas.shard import ShardHit
 
 
 def hit_of(product_id: str, state: ProductState) -> ShardHit:
     """A visible product as a hit of similarity 0 in the main part, which whoever found it replaces."""
-    content, offer = state.content, state.offer
+    content, offer, is_in_stock = state.content, state.offer, state.is_in_stock
     assert content is not None, product_id
     picture = None
     for view in content.views:
@@ -21,11 +22,11 @@ def hit_of(product_id: str, state: ProductState) -> ShardHit:
         version=max(content.rank.version, offer.rank.version) if offer else content.rank.version,
         title=content.title,
         description=content.description,
-        attributes=_all_attributes(state),
+        attributes=_with_offer(state.attributes, offer, is_in_stock),
         price=offer.price if offer else None,
         currency=offer.currency if offer else None,
         stock=offer.stock if offer else None,
-        in_stock=state.is_in_stock,
+        in_stock=is_in_stock,
         content_hash=picture,
         dup_group=content.dup_group,
         agreement=content.agreement,
@@ -38,11 +39,11 @@ def product_id_of(raw_key: bytes) -> str:
     return raw_key.decode().partition("/")[2]
 
 
-def _all_attributes(state: ProductState) -> Attributes:
+def _with_offer(attributes: Attributes, offer: IndexedOffer | None, is_in_stock: bool) -> Attributes:
     """The attributes, and the offer among them."""
-    attributes = dict(state.attributes)
-    if state.offer is not None:
-        given = {"price": state.offer.price, "currency": state.offer.currency, "stock": state.offer.stock}
-        attributes |= {name: value for name, value in given.items() if value is not None}
-    attributes["in_stock"] = state.is_in_stock
-    return attributes
+    told = {**attributes, "in_stock": is_in_stock}
+    if offer is not None:
+        for name, value in (("price", offer.price), ("currency", offer.currency), ("stock", offer.stock)):
+            if value is not None:
+                told[name] = value
+    return told

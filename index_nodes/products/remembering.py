@@ -3,6 +3,7 @@
 import functools
 import weakref
 from collections.abc import Callable, Hashable
+from types import MethodType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -10,12 +11,12 @@ T = TypeVar("T")
 
 def remembering(method: Callable[..., T], count: int) -> Callable[..., T]:
     """A method that remembers its last answers, without keeping its own object from being let go at once."""
-    weak = weakref.WeakMethod(method)
+    assert isinstance(method, MethodType)
+    function, owner = method.__func__, weakref.ref(method.__self__)
 
     @functools.lru_cache(maxsize=count)
     def remembered(*arguments: Hashable) -> T:
-        bound = weak()
-        assert bound is not None  # whoever calls it holds the object
-        return bound(*arguments)
+        answer: T = function(owner(), *arguments)  # whoever calls it holds the object
+        return answer
 
     return remembered

@@ -54,9 +54,9 @@ class Follower:
         return self._serving.replica
 
     @property
-    def answers(self) -> bool:
-        """Whether searches are answered."""
-        return self._serving.answers
+    def answering(self) -> Replica | None:
+        """The replica, while searches are answered."""
+        return self._serving.replica if self._serving.answers else None
 
     def start(self) -> None:
         self._threads[0].start()

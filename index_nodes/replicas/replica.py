@@ -56,7 +56,7 @@ class Replica:
 
     def lag_ms(self, now_us: int) -> int:
         """How long what is known to wait has been in the log; 0 if nothing waits."""
-        waiting = list(self._behind.values())
+        waiting = list(self._behind.values())  # a copy: another thread may be applying
         return max(0, now_us // 1000 - min(waiting)) if waiting else 0
 
     def step(self, timeout_s: float) -> bool:

@@ -124,9 +124,12 @@ def search(
         FilterType, InvalidQuery.
     """
     selection = view.select(tenant, clause)
-    kinds = view.kinds(tenant)
-    counted = {name: facet(view, tenant, selection, name) for name in facets if name in kinds}
-    unknown = tuple(sorted(fields_of(clause) - kinds.keys())) if clause is not None else ()
+    counted: dict[str, ShardFacet] = {}
+    unknown: tuple[str, ...] = ()
+    if facets or clause is not None:
+        kinds = view.kinds(tenant)
+        counted = {name: facet(view, tenant, selection, name) for name in facets if name in kinds}
+        unknown = tuple(sorted(fields_of(clause) - kinds.keys())) if clause is not None else ()
     if query is None:
         return Found(_newest(view, selection.slots, k, collapse), selection.products, counted, unknown)
     asked = _Asked(view, tenant, clause, query, _How(k, exact, collapse, effort), hot, in_main)
@@ -187,14 +190,16 @@ def _ranked(
     found = [each for each in found if each.units]
     if not found:
         return ()
-    units = found[0].units if len(found) == 1 else [unit for each in found for unit in each.units]
-    places = _leading(_joined([each.scores for each in found]), units, k, is_ordered=len(found) == 1)
-    slots = _joined([each.slots for each in found])[places].tolist()
+    first, is_alone = found[0], len(found) == 1
+    units = first.units if is_alone else [unit for each in found for unit in each.units]
+    scored = first.scores if is_alone else np.concatenate([each.scores for each in found])
+    places = _leading(scored, units, k, is_ordered=is_alone)
+    slots = (first.slots if is_alone else np.concatenate([each.slots for each in found]))[places].tolist()
     vectors, sources = _at(found, places)
     # In single precision the last digits depend on where in a block a row lies, and equal rows would change places.
     exact = vectors.astype(np.float64) @ query.astype(np.float64)
     # Vectors rest in 16 bits, so a product and itself may come out a little above 1.
-    scores: list[float] = exact.round(SCORE_DECIMALS).clip(-1.0, 1.0).tolist()
+    scores: list[float] = np.minimum(np.maximum(exact.round(SCORE_DECIMALS), -1.0), 1.0).tolist()
     best = _firsts(_in_order(scores, slots, view.keys.raw), [units[place] for place in places])[:k]
     hits = [
         replace(hit, similarity=scores[nth], source=sources[nth])
@@ -245,10 +250,6 @@ def _at(found: list[_Candidates], places: list[int]) -> tuple[npt.NDArray[np.flo
     which = [(each.part, row) for each in found for row in each.rows.tolist()]
     chosen = [which[place] for place in places]
     return np.array([part.vectors[row] for part, row in chosen]), [part.source for part, _ in chosen]
-
-
-def _joined(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _newest(view: IndexView, passing: Passing, k: int, collapse: bool) -> tuple[ShardHit, ...]:

@@ -99,14 +99,13 @@ class IndexView:
             FilterType: the filter compares a field with what it is not. A field that does not exist has no value:
                 whether it exists in another shard is for the asker to know.
         """
-        kinds = self.kinds(tenant)
-        if clause is not None and kinds:
+        if clause is not None and (kinds := self.kinds(tenant)):
             check(clause, kinds)
         known = self._selections.get((tenant, clause))
         if known is None:
             if len(self._selections) >= _SELECTIONS_MAX:
                 self._selections.clear()
-            known = self._selections[tenant, clause] = self._select(tenant, clause if kinds else None)
+            known = self._selections[tenant, clause] = self._select(tenant, clause if self.kinds(tenant) else None)
         return known
 
     def slots_of(self, part: Part, rows: LocalRows) -> npt.NDArray[np.int64]:

@@ -24,7 +24,7 @@ from query_api.query.parts import (
 )
 from query_api.ranking.options import RankFields, RankOptions, RankParameters, options_of
 from query_api.settings import TIMEOUT_MS, TIMEOUT_MS_MAX, WAIT_MS_MAX, ApiSettings
-from schemas.embeddings import Vector
+from schemas.embeddings import Vector, normalise
 from schemas.errors import InvalidQuery, UnknownField
 from schemas.filters import Filter, parse_filter
 from schemas.identity import product_key
@@ -155,6 +155,17 @@ class SearchBody(RankFields, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     partial: PartialField = "allow"
 
 
+class _VectorAlone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of most searches by vector: to look for the fields it does not have takes longer than to read it."""
+
+    vector: list[float]
+    k: K = 10
+
+
+_alone = msgspec.json.Decoder(_VectorAlone)
+_searches = msgspec.json.Decoder(SearchBody)
+
+
 class ExplainBody(SearchBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A search by picture, text, vector, filter or nothing, and in ``product_id`` the product to account for."""
 
@@ -242,6 +253,24 @@ def convert_parameters(parameters: Mapping[str, str], into: type[S]) -> S:
         raise _explained(error, into) from None
 
 
+def query_of_json(raw: bytes, settings: ApiSettings) -> Query:
+    """The checked search that a body of JSON stands for; raises as :func:`decode_body` and :func:`query_of_body`."""
+    try:
+        alone = _alone.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return query_of_body(decode_body(raw, _searches), settings)
+    _check_k(alone.k, settings)
+    vector = normalise(alone.vector, settings.lane.space)
+    return Query(
+        modality="vector",
+        parts=(Part(vector=vector),),
+        vector=vector,
+        k=alone.k,
+        timeout_ms=settings.timeout_ms,
+        ranking=RankOptions(weights=settings.rank.weights),
+    )
+
+
 def query_of_body(body: SearchBody, settings: ApiSettings) -> Query:
     """The checked search.
 
@@ -282,9 +311,7 @@ def _asks_something(body: SearchBody) -> bool:
 
 
 def _checked(body: SearchBody, image: bytes | None, settings: ApiSettings) -> Query:
-    limits = settings.limits
-    if body.k > limits.k_max:
-        raise InvalidQuery(f"k is at most {limits.k_max}")
+    _check_k(body.k, settings)
     given = _given(body, image, settings)
     parts = weighted(given)
     if not parts and body.filter is None:
@@ -314,6 +341,11 @@ def _checked(body: SearchBody, image: bytes | None, settings: ApiSettings) -> Qu
         forbids_partial=body.partial == "forbid",
         ranking=options_of(body, settings.rank),
     )
+
+
+def _check_k(k: int, settings: ApiSettings) -> None:
+    if k > settings.limits.k_max:
+        raise InvalidQuery(f"k is at most {settings.limits.k_max}")
 
 
 def _given(body: SearchBody, image: bytes | None, settings: ApiSettings) -> Given:

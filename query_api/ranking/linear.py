@@ -23,15 +23,16 @@ Values = npt.NDArray[np.float64]
 def linear(pool: Pool, asked: Asked) -> Pool:
     """Each candidate's weighted signals. A signal without a weight costs nothing and is not mentioned."""
     weights = asked.options.weights
-    signals = {
-        "attributes": (weights.attributes, attribute_match),
-        "personal": (weights.personal if asked.profile is not None else 0.0, personal),
-        "fresh": (weights.fresh, fresh),
-        "agreement": (weights.agreement, disagreement),
-    }
-    shares = {name: weight * signal(pool, asked) for name, (weight, signal) in signals.items() if weight}
-    if not shares and weights.visual == 1.0:  # most searches; nodes round similarities already
+    others = (
+        weights.attributes,
+        weights.personal if asked.profile is not None else 0.0,
+        weights.fresh,
+        weights.agreement,
+    )
+    if weights.visual == 1.0 and not any(others):  # most searches; nodes round similarities already
         return ordered([Ranked(each.hit, each.hit.similarity, {"visual": each.hit.similarity}) for each in pool])
+    signals = zip(_SIGNALS.items(), others, strict=True)
+    shares = {name: weight * signal(pool, asked) for (name, signal), weight in signals if weight}
     seen = weights.visual * np.array([ranked.hit.similarity for ranked in pool], np.float64)
     names = ("visual", *shares)
     rows = np.column_stack([seen, *shares.values()]).round(DIGITS)
@@ -96,3 +97,7 @@ def words_of(hit: ShardHit) -> set[str]:
     values: list[Any] = [hit.title or "", *hit.attributes.values()]
     texts = [" ".join(value) if isinstance(value, tuple) else value for value in values]
     return set(_WORD.findall(" ".join(text for text in texts if isinstance(text, str)).casefold()))
+
+
+_SIGNALS = {"attributes": attribute_match, "personal": personal, "fresh": fresh, "agreement": disagreement}
+"""Beside similarity, in the order of their weights."""

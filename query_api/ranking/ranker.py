@@ -74,13 +74,19 @@ class Ranker:
     def plan(self, tenant: str, query: Query, now_us: int) -> Plan:
         """How to rank a search; without anything to do beyond similarity, k candidates will do."""
         options, rule_set = query.ranking, self.rules.of(tenant)
-        rules = active(rule_set.rules, now_us=now_us, text=query.text, modality=query.modality)
+        rules: tuple[ActiveRule, ...] = ()
+        if rule_set.rules:
+            rules = active(rule_set.rules, now_us=now_us, text=query.text, modality=query.modality)
         is_personal = (
-            options.personalise and options.weights.personal > 0 and self.profiles.knows(tenant, query.session)
+            options.personalise
+            and options.weights.personal > 0
+            and query.session is not None
+            and self.profiles.knows(tenant, query.session)
         )
+        may_verify = self._may_verify(options)
         reorders = (
             is_personal
-            or any(rule.rule.action != "pin" for rule in rules)
+            or (rules and any(rule.rule.action != "pin" for rule in rules))
             or self.model is not None
             or self.settings.out_of_stock == "last"
             or options.diversity > 0
@@ -88,16 +94,16 @@ class Ranker:
             or options.weights.agreement > 0
             or (options.weights.attributes > 0 and (options.prefer is not None or bool(query.text)))
         )
-        least = max(query.k, VERIFIED_MAX) if self._may_verify(options) else query.k
+        least = max(query.k, VERIFIED_MAX) if may_verify else query.k
         return Plan(
             retrieved=max(query.k, self.settings.retrieved) if reorders else least,
             with_vectors=is_personal or options.diversity > 0,
-            filter=self._filter(query.filter),
+            filter=query.filter if self.settings.out_of_stock != "hidden" else _in_stock(query.filter),
             rule_set=rule_set,
             rules=rules,
-            pins={name: place for name, place in pins(rules).items() if name != query.product_id},
+            pins={name: place for name, place in pins(rules).items() if name != query.product_id} if rules else {},
             is_personal=is_personal,
-            may_verify=self._may_verify(options),
+            may_verify=may_verify,
             collapse=query.collapse or options.collapse,
         )
 
@@ -119,6 +125,8 @@ class Ranker:
         """
         pool = [Ranked(hit) for hit in hits]
         stages = self._stages(plan, asked, pool)
+        if len(stages) == 1:  # most searches: nothing to leave out, and it takes what ranking takes
+            return Outcome(linear(pool, asked))
         return await run_stages(stages, pool, asked, left_ms=left_ms, metrics=self.metrics, skip=skip)
 
     def features_of(self, shown: Sequence[Ranked], asked: Asked, best: float) -> list[list[float]]:
@@ -131,12 +139,12 @@ class Ranker:
 
     def _stages(self, plan: Plan, asked: Asked, pool: Pool) -> list[Stage]:
         options = asked.options
-        weighing = [rule for rule in plan.rules if rule.rule.action != "pin"]
+        weighing = [rule for rule in plan.rules if rule.rule.action != "pin"] if plan.rules else []
         best = pool[0].hit.similarity if pool else 0.0  # the most similar: those retrieved come first, in that order
         stages = [_LINEAR]
         if self.model is not None and asked.vector is not None and options.mode != "exact":
             stages.append(Stage("learned", 10, partial(self._learned, best=best)))
-        if self._verifies(asked, best):
+        if self.verifier is not None and self._verifies(asked, best):
             stages.append(Stage("geometry", 200, self._geometry))
         if weighing:
             stages.append(Stage("rules", 0, lambda pool, _: merchandising.weigh(pool, weighing), is_droppable=False))
@@ -165,15 +173,10 @@ class Ranker:
 
     def _verifies(self, asked: Asked, best: float) -> bool:
         """On request; or because it is hardly clear whether there is a match at all."""
-        if self.verifier is None or asked.options.verify is not None:
-            return self.verifier is not None and asked.options.verify is True
+        if asked.options.verify is not None:
+            return asked.options.verify
         margin = self.settings.verify_margin
         return asked.picture is not None and asked.threshold is not None and abs(best - asked.threshold) < margin
-
-    def _filter(self, asked: Filter | None) -> Filter | None:
-        if self.settings.out_of_stock != "hidden":
-            return asked
-        return _IN_STOCK if asked is None else And((asked, _IN_STOCK))
 
 
 def asked_of(
@@ -203,6 +206,10 @@ def asked_of(
         picture=Picture(raw=raw, crop=crop, content_hash=reference) if has_picture else None,
         threshold=threshold,
     )
+
+
+def _in_stock(asked: Filter | None) -> Filter:
+    return _IN_STOCK if asked is None else And((asked, _IN_STOCK))
 
 
 def _pinned(places: dict[str, tuple[int, str]], pool: Pool, asked: Asked) -> Pool:

@@ -102,8 +102,7 @@ async def run_stages(
         if not why:
             started = perf_counter()
             why = await _run(stage, outcome, asked, left_ms)
-            if len(stages) > 1:  # one alone takes what ranking takes
-                outcome.timings_ms[f"rank_{stage.name}"] = round((perf_counter() - started) * 1000, 3)
+            outcome.timings_ms[f"rank_{stage.name}"] = round((perf_counter() - started) * 1000, 3)
         if why:
             outcome.warnings.append(f"skipped: {stage.name}: {why}")
             metrics.count("freshlens_rank_skipped_total", stage=stage.name)

@@ -11,7 +11,7 @@ from msgspec import Meta
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, read_json
 from query_api.problems import problem_of
-from query_api.query.request import SearchBody, decode_body, query_of_body
+from query_api.query.request import SearchBody, query_of_json
 from query_api.routes.search import respecting
 from schemas.answers import BatchAnswer, BatchItem
 from schemas.errors import FreshlensError
@@ -43,7 +43,6 @@ class _Undecoded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 _batches = msgspec.json.Decoder(_Undecoded)
-_searches = msgspec.json.Decoder(SearchBody)
 
 
 async def batch(request: web.Request) -> web.Response:
@@ -64,8 +63,7 @@ async def batch(request: web.Request) -> web.Response:
 
 async def _item(request: web.Request, caller: Caller, raw: msgspec.Raw) -> BatchItem:
     try:
-        body = decode_body(bytes(raw), _searches)
-        query = respecting(request, query_of_body(body, request.app[PARTS].settings))
+        query = respecting(request, query_of_json(bytes(raw), request.app[PARTS].settings))
         query = msgspec.structs.replace(query, in_company=True)
         return BatchItem(200, answer=await request.app[SEARCHER].search(caller, query))
     except FreshlensError as error:

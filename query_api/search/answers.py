@@ -1,6 +1,7 @@
 """From what shards answer to what callers are told; the types are those of :mod:`schemas.answers`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ def thumbnail_path(tenant: str, content_hash: bytes, size: int = _THUMBNAIL_SIZE
 
 def product_of(hit: ShardHit, tenant: str) -> Product:
     """The product behind a hit."""
-    return Product(**_told(hit, tenant))
+    return Product(*_told(hit, tenant))
 
 
 def rank_facts(ranked: Ranked) -> RankFacts:
@@ -63,7 +64,7 @@ def results_of(ranked: Sequence[Ranked], tenant: str, *, explain: bool = False) 
     """The results in order, positions from 1; with what each score is made of, if asked to explain."""
     return [
         Result(
-            **_told(each.hit, tenant),
+            *_told(each.hit, tenant),
             position=position,
             score=each.score,
             similarity=each.hit.similarity,
@@ -115,17 +116,10 @@ def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:
     ]
 
 
-def _told(hit: ShardHit, tenant: str) -> dict[str, Any]:
-    """What shoppers are told of a product, field by field."""
-    return {
-        "product_id": hit.product_id,
-        "version": hit.version,
-        "title": hit.title,
-        "description": hit.description,
-        "attributes": hit.attributes,
-        "price": hit.price,
-        "currency": hit.currency,
-        "stock": hit.stock,
-        "in_stock": hit.in_stock,
-        "thumbnail": None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash),
-    }
+_shared: Callable[[ShardHit], tuple[Any, ...]] = attrgetter(*Product.__struct_fields__[:-1])
+"""What shoppers are told of a product lies in a hit under the same names, but for the last: its thumbnail."""
+
+
+def _told(hit: ShardHit, tenant: str) -> tuple[Any, ...]:
+    """The fields of a Product, in order."""
+    return *_shared(hit), None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash)

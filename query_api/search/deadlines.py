@@ -77,7 +77,7 @@ class Cut(msgspec.Struct, frozen=True):
     @property
     def warnings(self) -> list[str]:
         """One for each step: ``degraded: probes: …``."""
-        return [f"degraded: {step.name.lower()}: {step.said}" for step in self.steps]
+        return [f"degraded: {step.name.lower()}: {step.said}" for step in self.steps] if self.steps else []
 
 
 def step_by_time(left_ms: float, budgets: Budgets) -> Step:
@@ -111,6 +111,9 @@ def cut(
         may_be_partial: others can answer for a slow shard. Of a single one, or where the caller forbids it, giving up
             on the slow would leave no answer at all.
     """
+    waited = left_ms - budgets.format
+    if step is Step.NONE:
+        return Cut(plan, retrieve_ms=max(1, int(waited)))
     if not may_be_partial:
         step = min(step, Step.PROBES)
     leaner, steps = plan, []
@@ -120,7 +123,6 @@ def cut(
         changes = leaner != before or reached in (Step.PROBES, Step.PARTIAL)
         if changes and not (reached is Step.PROBES and is_exact):
             steps.append(reached)
-    waited = left_ms - budgets.format
     patience = int(min(max(waited, 1), budgets.retrieve)) if step is Step.PARTIAL else None
     return Cut(
         leaner,

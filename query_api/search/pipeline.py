@@ -1,7 +1,7 @@
 """The search pipeline: wait for freshness, find the vector, ask the shards, merge, rank, judge, answer, tell."""
 
 import asyncio
-import secrets
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -128,7 +128,9 @@ class Searcher:
     async def _searched(self, caller: Caller, query: Query, started: float, step: Step) -> answers.SearchAnswer:
         if query.filter is not None:
             fields.check_declared(query.filter, self.attribute_types(caller.tenant))
-        needed, wait_ms = await self._freshness(caller, query)
+        needed, wait_ms = Requirement(), 0
+        if query.token.positions or query.session:
+            needed, wait_ms = await self._freshness(caller, query)
         waited = self.clock.monotonic()
         found = await self.vectors.resolve(query, caller.tenant, timeout_s=query.timeout_ms / 1000)
         resolved = self.clock.monotonic()
@@ -136,10 +138,10 @@ class Searcher:
         def left_ms() -> float:
             return query.timeout_ms - (self.clock.monotonic() - waited) * 1000
 
-        if left_ms() <= 0:
+        if (left := query.timeout_ms - (resolved - waited) * 1000) <= 0:
             raise DeadlineExceeded(f"the query's vector alone took longer than timeout_ms={query.timeout_ms}")
         ranked = await self.ranked(
-            caller, query, found, needed=needed, wait_ms=wait_ms, left_ms=left_ms, step=self.step(step, left_ms())
+            caller, query, found, needed=needed, wait_ms=wait_ms, left_ms=left_ms, step=self.step(step, left)
         )
         is_met = _is_met(query, needed, ranked.retrieved.shards)
         nearest = ranked.outcome.pool[: query.k]
@@ -147,14 +149,16 @@ class Searcher:
         regions = await region_search.searched(self, caller, query, step, left_ms=left_ms) if query.regions else UNSET
         done = self.clock.monotonic()
         timings_ms = {
-            "wait": _ms(waited - started),
-            "encode": _ms(resolved - waited),  # all until the vector was there, the encoder's own share beside it
-            "search": _ms(ranked.searched_at - resolved),
-            "rank": _ms(done - ranked.searched_at),
-            "total": _ms(done - started),
-            **{f"encoder_{name}": round(value, 3) for name, value in found.timings_ms.items()},
+            "wait": round((waited - started) * 1000, 3),
+            # All until the vector was there, the encoder's own share beside it.
+            "encode": round((resolved - waited) * 1000, 3),
+            "search": round((ranked.searched_at - resolved) * 1000, 3),
+            "rank": round((done - ranked.searched_at) * 1000, 3),
+            "total": round((done - started) * 1000, 3),
             **ranked.outcome.timings_ms,
         }
+        for name, value in found.timings_ms.items():
+            timings_ms[f"encoder_{name}"] = round(value, 3)
         answer = self._answer(caller, query, ranked, shown, is_met, timings_ms)
         if found.flags or regions is not UNSET or _is_limited(query, shown):
             answer = structs.replace(
@@ -237,7 +241,7 @@ class Searcher:
 
     def is_no_match(self, query: Query, found: QueryVector, ranked: RankedSearch) -> bool:
         """Whether nothing that was found is like what was asked for."""
-        if picture_gate.is_hopeless(found.flags) and all(part.kind == "image" for part in query.parts):
+        if found.flags and picture_gate.is_hopeless(found.flags) and all(part.kind == "image" for part in query.parts):
             return True
         return self.thresholds.rejects(query.modality, ranked.best, found.vector)
 
@@ -341,7 +345,7 @@ class Searcher:
         fresh = self._freshness_of([answer.state for answer in shards.answers])
         self.sessions.remember(caller.tenant, query.session, fresh.token)
         return answers.SearchAnswer(
-            query_id=secrets.token_hex(16),
+            query_id=os.urandom(16).hex(),
             results=answers.results_of(shown, caller.tenant, explain=explain),
             no_match=not shown and not shards.is_partial,
             total_candidates=sum([answer.total_candidates for answer in shards.answers]),
@@ -350,7 +354,7 @@ class Searcher:
             freshness=fresh.shards,
             shards=answers.ShardCount(shards.answered, shards.total),
             timings_ms=timings_ms,
-            warnings=_warnings(shards, is_met) + ranked.cut.warnings + ranked.outcome.warnings,
+            warnings=[*_warnings(shards, is_met), *ranked.cut.warnings, *ranked.outcome.warnings],
             ranking=_ranking(ranked) if explain else UNSET,
             facets=facets.merged([each.facets for each in shards.answers], query.facets) if query.facets else UNSET,
         )
@@ -363,8 +367,8 @@ class Searcher:
         answer: answers.SearchAnswer,
         features: list[list[float]],
     ) -> None:
-        for stage, milliseconds in answer.timings_ms.items():
-            self.metrics.observe("freshlens_search_stage_seconds", milliseconds / 1000, stage=stage)
+        seconds = {stage: milliseconds / 1000 for stage, milliseconds in answer.timings_ms.items()}
+        self.metrics.observe_each("freshlens_search_stage_seconds", "stage", seconds)
         for warning in answer.warnings:
             self.metrics.count("freshlens_search_warnings_total", warning=warning.partition(":")[0])
         if answer.no_match:
@@ -414,7 +418,9 @@ def _ranking(ranked: RankedSearch) -> answers.RankingFacts:
 
 def _is_met(query: Query, needed: Requirement, shards: Answers[ShardAnswer]) -> bool:
     """Whether the answer is as fresh as asked; raises FreshnessUnmet, ShardUnavailable where it must not be less."""
-    is_met = needed.is_covered and all(answer.freshness_met for answer in shards.answers)
+    is_met = needed.is_covered
+    for answer in shards.answers:
+        is_met = is_met and answer.freshness_met
     if query.require and (not is_met or shards.is_partial):
         raise FreshnessUnmet("the index has not reached min_offset; wait longer with wait_ms, or do not require it")
     if query.forbids_partial and shards.is_partial:
@@ -434,18 +440,14 @@ def _both(one: Requirement, other: Requirement) -> Requirement:
 
 
 def _warnings(shards: Answers[ShardAnswer], is_met: bool) -> list[str]:
-    warnings = [warning for answer in shards.answers for warning in answer.warnings]
+    warnings: list[str] = []
+    stale: list[str] = []
+    for answer in shards.answers:
+        warnings += answer.warnings
+        if answer.state.stale:
+            stale.append(f"stale: shard {answer.state.shard} is {answer.state.lag_ms} ms behind")
     if shards.is_partial:
         warnings.append(f"partial: {shards.answered} of {shards.total} shards answered")
     if not is_met:
         warnings.append("freshness-unmet: the answer is older than asked for")
-    warnings += [
-        f"stale: shard {answer.state.shard} is {answer.state.lag_ms} ms behind"
-        for answer in shards.answers
-        if answer.state.stale
-    ]
-    return warnings
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return warnings + stale

@@ -38,36 +38,42 @@ class Pressure:
     """Searches in hand, and how much of the process one of them takes at each step.
 
     They share the process evenly, so one among its like takes its time divided by their number. One among others says
-    nothing of its own step: it looks cheap among cheap ones.
+    nothing of its own step: it looks cheap among cheap ones. ``in_hand`` are those that have begun and not ended.
     """
 
     target_ms: float
     costs: dict[Step, Cost] = field(default_factory=dict)
+    in_hand: int = 0
     _by_step: list[int] = field(default_factory=lambda: [0] * len(Step))
     _most: int = 0
     _most_at_s: float = 0.0
 
-    @property
-    def in_hand(self) -> int:
-        """Searches that have begun and not ended."""
-        return sum(self._by_step)
-
     def begin(self, now_s: float) -> Turn:
         """A search begins; its step says what it has to leave out."""
-        self._note(self.in_hand + 1, now_s)
-        self._forget(now_s)
-        step = self.step
+        self.in_hand += 1
+        # The most of some time: searches end in waves, and the first of the next one must not take it for calm.
+        if self.in_hand >= self._most or (now_s - self._most_at_s) * 1000 > self.target_ms:
+            self._most, self._most_at_s = self.in_hand, now_s
+        step = Step.NONE if self._most < 2 else self._step_at(now_s)
         self._by_step[step] += 1
-        return Turn(step, now_s, self.in_hand, self._is_alike(step))
+        return Turn(step, now_s, self.in_hand, self._by_step[step] == self.in_hand)
 
     def end(self, turn: Turn, now_s: float) -> None:
         """A search has ended, however it ended."""
-        if turn.is_alike and self._is_alike(turn.step):
+        step = turn.step
+        if turn.is_alike and self._by_step[step] == self.in_hand:
             taken_ms = (now_s - turn.began_s) * 2000 / (turn.in_hand + self.in_hand)
-            known = self.costs.get(turn.step)
-            mean_ms = taken_ms if known is None else known.ms + (taken_ms - known.ms) * _WEIGHT
-            self.costs[turn.step] = Cost(mean_ms, now_s)
-        self._by_step[turn.step] -= 1
+            known = self.costs.get(step)
+            if known is not None and now_s - known.seen_s <= _LATELY_S:
+                taken_ms = known.ms + (taken_ms - known.ms) * _WEIGHT
+            self.costs[step] = Cost(taken_ms, now_s)
+        self._by_step[step] -= 1
+        self.in_hand -= 1
+
+    def _step_at(self, now_s: float) -> Step:
+        for step in [step for step, cost in self.costs.items() if now_s - cost.seen_s > _LATELY_S]:
+            del self.costs[step]
+        return self.step
 
     @property
     def step(self) -> Step:
@@ -89,15 +95,3 @@ class Pressure:
             if step not in known:
                 costs[step] = min(costs[step], costs[step + 1] / _UNTRIED)
         return costs
-
-    def _forget(self, now_s: float) -> None:
-        for step in [step for step, cost in self.costs.items() if now_s - cost.seen_s > _LATELY_S]:
-            del self.costs[step]
-
-    def _note(self, in_hand: int, now_s: float) -> None:
-        """The most of some time: searches end in waves, and the first of the next one must not take it for calm."""
-        if in_hand >= self._most or (now_s - self._most_at_s) * 1000 > self.target_ms:
-            self._most, self._most_at_s = in_hand, now_s
-
-    def _is_alike(self, step: Step) -> bool:
-        return self._by_step[step] == self.in_hand

@@ -82,7 +82,8 @@ class Scatter:
         Raises:
             QueryError: a shard refuses the request. ShardUnavailable, DeadlineExceeded: not one of them answered.
         """
-
+        if self._layout.shards == 1 and len(only := self._directory.replicas(0)) == 1:  # the usual case
+            return Answers((await _asked(only[0], lambda shard: shard.search(request)),), 1)
         now = asyncio.get_running_loop().time
         started = now()
 
@@ -127,13 +128,15 @@ class Scatter:
 
     async def _ask(self, shard: int, question: Callable[[Shard], Awaitable[A]]) -> A:
         replicas = self._directory.replicas(shard)
+        if len(replicas) == 1:
+            return await _asked(replicas[0], question)
         last = ShardUnavailable(f"no node serves shard {shard} now")
         if len(replicas) > 1:
             try:
                 return await self._hedged(replicas[0], replicas[1], question)
             except ShardUnavailable as error:
                 last = error
-        for replica in replicas if len(replicas) == 1 else replicas[2:]:
+        for replica in replicas[2:]:
             try:
                 return await _asked(replica, question)
             except ShardUnavailable as error:

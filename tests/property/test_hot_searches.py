@@ -130,7 +130,7 @@ class HotSearches(RuleBasedStateMachine):
         """A new generation takes over."""
         before = self.index.replica
         self.index.compact_and_swap()
-        self.serving.replica = self.index.replica
+        self.serving.answering = self.index.replica
         before.close()
 
     @rule(

@@ -111,10 +111,8 @@ class OneNode:
 class Serving:
     """A follower that serves what the index has."""
 
-    answers = True
-
     def __init__(self, index: Index) -> None:
-        self.replica = index.replica
+        self.answering = index.replica
 
 
 @contextmanager

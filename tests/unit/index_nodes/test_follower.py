@@ -38,7 +38,7 @@ def following(index: Index, given_back: list[str]) -> Iterator[Follower]:
     settings = NodeSettings(KafkaSettings("kafka:9092"), index.lane, "/nowhere", node_id="n0", heads_poll_s=0.01)
     made = Follower(settings, index.log, index.store, RecordingMetrics(), lambda: None)
     made.start()
-    until(lambda: made.answers)
+    until(lambda: made.answering is not None)
     yield made
     made.drain()
     made.stop()

@@ -133,7 +133,7 @@ async def test_a_node_remembers_as_many_as_it_is_set_to(index: Index, kept: int,
     index.apply(records.content("p", 1, [QUERY]))
     index.compact_and_swap()
     lane = index.lane
-    follower = SimpleNamespace(replica=index.replica, answers=True)
+    follower = SimpleNamespace(answering=index.replica)
     node = NodeSettings(KafkaSettings("localhost:9092"), lane, "", hot_searches_max=kept)
     shard = LocalShard(node, follower, ManualClock(), metrics)  # type: ignore[arg-type]
     request = ShardSearch(

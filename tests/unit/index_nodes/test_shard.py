@@ -34,7 +34,7 @@ async def test_an_answer_is_as_fresh_as_the_view_that_was_searched(
 
     monkeypatch.setattr(shard_module, "search", slowly)
     node = NodeSettings(KafkaSettings("localhost:9092"), index.lane, "")
-    follower = SimpleNamespace(replica=index.replica, answers=True)
+    follower = SimpleNamespace(answering=index.replica)
     shard = LocalShard(node, follower, ManualClock(), NullMetrics())  # type: ignore[arg-type]
     request = ShardSearch(
         lane=index.lane.name,

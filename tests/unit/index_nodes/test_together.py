@@ -49,7 +49,7 @@ def compacted(tmp_path_factory: pytest.TempPathFactory, vectors: Vector) -> Inde
 @pytest.fixture(params=[0, 100], ids=["all are searched", "some are remembered"])
 def shard(compacted: Index, request: pytest.FixtureRequest) -> Iterator[LocalShard]:
     node = NodeSettings(KafkaSettings("localhost:9092"), compacted.lane, "", hot_searches_max=request.param)
-    follower = SimpleNamespace(replica=compacted.replica, answers=True)
+    follower = SimpleNamespace(answering=compacted.replica)
     shard = LocalShard(node, follower, ManualClock(), NullMetrics())  # type: ignore[arg-type]
     yield shard
     shard.close()

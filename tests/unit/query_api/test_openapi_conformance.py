@@ -76,10 +76,8 @@ SENSIBLE: list[tuple[str, str, dict[str, Any]]] = [
 class Serving:
     """A follower that serves what the index has."""
 
-    answers = True
-
     def __init__(self, index: Index) -> None:
-        self.replica = index.replica
+        self.answering = index.replica
 
 
 def populated(folder: Path) -> Index:
