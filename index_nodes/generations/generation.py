@@ -19,7 +19,7 @@ from index_nodes.generations.manifest import Manifest
 from index_nodes.products.bitmaps import evaluate
 from index_nodes.products.columns import PRODUCT_ID, Column, Kind, Leaf, SortedDictionary
 from index_nodes.products.digest import Digest
-from index_nodes.products.hits import hit_of, product_id_of
+from index_nodes.products.hits import hit_of
 from index_nodes.products.keys import HashOf, MainKeys
 from index_nodes.products.overlay import RowIds
 from index_nodes.products.product import GROUP_BYTES, ProductState, decode_state
@@ -129,7 +129,7 @@ class Generation:
 
     def _hit(self, slot: int) -> ShardHit:
         """The visible product at a slot, see :func:`hits.hit_of`."""
-        return hit_of(product_id_of(self._raw_keys[slot]), decode_state(self._states.view(slot)))
+        return hit_of(self._raw_keys[slot], decode_state(self._states.view(slot)))
 
     def raw_state(self, slot: int) -> memoryview:
         """The state as MessagePack."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from index_nodes.products.bitmaps import evaluate
 from index_nodes.products.columns import Column, GrowingColumn, Kind, Leaf, field_values, kind_of
-from index_nodes.products.hits import hit_of, product_id_of
+from index_nodes.products.hits import hit_of
 from index_nodes.products.keys import SlotKeys
 from index_nodes.products.product import GROUP_BYTES, ProductState, decode_state, group_id
 from index_nodes.products.remembering import remembering
@@ -90,7 +90,7 @@ class Overlay:
 
     def _hit(self, entry: int, raw_key: bytes) -> ShardHit:
         """The visible product of an entry and its key, see :func:`hits.hit_of`."""
-        return hit_of(product_id_of(raw_key), self.state(entry))
+        return hit_of(raw_key, self.state(entry))
 
     def raw_state(self, entry: int) -> memoryview:
         """The same as MessagePack."""

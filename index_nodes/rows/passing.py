@@ -25,7 +25,7 @@ class Nearest(NamedTuple):
 
     def among(self, kept: Mask) -> "Nearest":
         """Those where ``kept`` (m,) is set."""
-        return self if kept.all() else Nearest(self.rows[kept], self.scores[kept])
+        return self if np.count_nonzero(kept) == len(kept) else Nearest(self.rows[kept], self.scores[kept])
 
 
 def joined(one: Nearest, other: Nearest) -> Nearest:

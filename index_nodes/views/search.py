@@ -139,7 +139,8 @@ def search(
 
 def product(view: IndexView, tenant: str, product_id: str, *, with_vectors: bool) -> ShardProduct | None:
     """One product as the view has it, dead or alive; None if it was never seen."""
-    slot = view.find(f"{tenant}/{product_id}".encode())
+    key = f"{tenant}/{product_id}".encode()
+    slot = view.find(key)
     if slot is None:
         return None
     state = view.state(slot)
@@ -150,7 +151,7 @@ def product(view: IndexView, tenant: str, product_id: str, *, with_vectors: bool
         content_version=ranks.content.version if ranks.content else None,
         offer_version=ranks.offer.version if ranks.offer else None,
         deleted_version=ranks.deleted.version if ranks.deleted else None,
-        hit=hit_of(product_id, state) if state.is_visible else None,
+        hit=hit_of(key, state) if state.is_visible else None,
         vectors=tuple(view.vector(row).astype("<f2").tobytes() for row in view.rows(slot)) if with_vectors else (),
         views=tuple(_shown(each) for each in state.views),
     )

@@ -48,7 +48,8 @@ def thumbnail_path(tenant: str, content_hash: bytes, size: int = _THUMBNAIL_SIZE
 
 def product_of(hit: ShardHit, tenant: str) -> Product:
     """The product behind a hit."""
-    return Product(*_told(hit, tenant))
+    told = *_shared(hit), None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash)
+    return Product(*told)
 
 
 def rank_facts(ranked: Ranked) -> RankFacts:
@@ -62,17 +63,21 @@ def rank_facts(ranked: Ranked) -> RankFacts:
 
 def results_of(ranked: Sequence[Ranked], tenant: str, *, explain: bool = False) -> list[Result]:
     """The results in order, positions from 1; with what each score is made of, if asked to explain."""
-    return [
-        Result(
-            *_told(each.hit, tenant),
-            position=position,
-            score=each.score,
-            similarity=each.hit.similarity,
-            source=each.hit.source,
-            why=rank_facts(each) if explain else msgspec.UNSET,
+    results = []
+    for position, each in enumerate(ranked, 1):
+        hit = each.hit
+        told = *_shared(hit), None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash)
+        results.append(
+            Result(
+                *told,
+                position=position,
+                score=each.score,
+                similarity=hit.similarity,
+                source=hit.source,
+                why=rank_facts(each) if explain else msgspec.UNSET,
+            )
         )
-        for position, each in enumerate(ranked, 1)
-    ]
+    return results
 
 
 def looked_up(product: ShardProduct, tenant: str) -> LookedUp:
@@ -118,8 +123,3 @@ def freshness_of(states: Iterable[ShardState]) -> list[ShardFreshness]:
 
 _shared: Callable[[ShardHit], tuple[Any, ...]] = attrgetter(*Product.__struct_fields__[:-1])
 """What shoppers are told of a product lies in a hit under the same names, but for the last: its thumbnail."""
-
-
-def _told(hit: ShardHit, tenant: str) -> tuple[Any, ...]:
-    """The fields of a Product, in order."""
-    return *_shared(hit), None if hit.content_hash is None else thumbnail_path(tenant, hit.content_hash)
