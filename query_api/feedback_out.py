@@ -21,6 +21,7 @@ log = structlog.get_logger()
 QUEUED_MAX = 10_000
 _TURN_S = 0.05
 """Records wait for so long, so that many are sent in one turn: waking up for each would hold up searches."""
+_LINGER_MS = 500
 _CLOSE_S = 5.0
 _Record = tuple[str, str, msgspec.Struct]
 
@@ -57,7 +58,8 @@ class FeedbackThread:
         self._kafka = kafka
         self._out = out
         self._metrics = metrics
-        self._producer = clients.producer(kafka, linger_ms=100)
+        # Nobody waits for these records, and a batch costs the broker as much as many records in it.
+        self._producer = clients.producer(kafka, linger_ms=_LINGER_MS, delivery_report_only_error=True)
         self._registry = open_registry(kafka)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feedback-out", daemon=True)
