@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
+QUICK := tests/unit tests/property tests/simulation tests/compat tests/docs
+RUNNING := tests/integration tests/fault tests/whole tests/e2e
 SEED ?= 0
 SIM_SEEDS ?= 1000
 FUZZ_SEED ?= 1
@@ -38,7 +40,8 @@ up: setup ## run everything, without the demo catalogue
 	@$(BIN)/freshlens up --no-demo
 
 test: setup check ## lint, types, architecture, and every test
-	@$(BIN)/python -m pytest -q --durations=15
+	@$(BIN)/python -m pytest -q --durations=10 -n auto --dist loadfile $(QUICK)
+	@$(BIN)/python -m pytest -q --durations=15 $(RUNNING)
 
 check: setup ## ruff, mypy and the import contracts
 	@$(BIN)/ruff format --check .
@@ -47,7 +50,7 @@ check: setup ## ruff, mypy and the import contracts
 	@$(BIN)/lint-imports
 
 unit: setup ## the quick tests: no broker
-	@$(BIN)/python -m pytest -q tests/unit tests/property tests/compat tests/docs
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(QUICK)
 
 integration: setup ## tests on a real Apache Kafka
 	@$(BIN)/python -m pytest -q tests/integration

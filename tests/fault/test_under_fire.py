@@ -21,7 +21,7 @@ from freshlens.client import ApiError, AsyncClient
 from tests.running import Running
 from tests.whole.photos import studio
 
-PRODUCTS = int(os.environ.get("FRESHLENS_FIRE_PRODUCTS", "240"))
+PRODUCTS = int(os.environ.get("FRESHLENS_FIRE_PRODUCTS", "160"))
 DELETED_EVERY = 10
 CLIENTS = 4
 BATCH = 20
@@ -105,19 +105,25 @@ async def delete(client: AsyncClient, shoppers: Shoppers, product_id: str) -> No
 
 async def missing_and_haunting(running: Running, count: int) -> tuple[list[int], list[int]]:
     """Which products are not found by their own picture, and which deleted ones are, once everything is applied."""
-    missing, haunting = [], []
+    missing: list[int] = []
+    haunting: list[int] = []
     async with running.client() as client:
         token = await publish(client, range(1, 2))
         await persist(
             lambda: client.search(filter={"product_id": "p1"}, min_offset=token, wait_ms=WAIT_MS, require=True)
         )
-        for number in range(count):
-            answer = await persist(partial(client.search, image=studio(number), k=5))
-            found = f"p{number}" in [result.product_id for result in answer.results]
-            if number % DELETED_EVERY == 0 and found:
-                haunting.append(number)
-            if number % DELETED_EVERY and not found:
-                missing.append(number)
+        numbers = iter(range(count))
+
+        async def look() -> None:
+            for number in numbers:
+                answer = await persist(partial(client.search, image=studio(number), k=5))
+                found = f"p{number}" in [result.product_id for result in answer.results]
+                if number % DELETED_EVERY == 0 and found:
+                    haunting.append(number)
+                if number % DELETED_EVERY and not found:
+                    missing.append(number)
+
+        await asyncio.gather(*(look() for _ in range(CLIENTS)))
     return missing, haunting
 
 

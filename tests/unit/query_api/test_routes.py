@@ -359,7 +359,11 @@ class TestSurroundings:
             problem = await called(api, "POST", path, 413, data=b" " * 3_000, headers=_JSON)
             assert problem["code"] == "upload-too-large"
 
-    @pytest.mark.parametrize("route", [route for route in ROUTES if route.path.startswith("/v1/")], ids=str)
+    @pytest.mark.parametrize(
+        "route",
+        [route for route in ROUTES if route.path.startswith("/v1/")],
+        ids=lambda route: f"{route.method} {route.path}",
+    )
     async def test_a_bad_tenant_on_every_route(self, api: Api, route: object) -> None:
         path = route.path.replace("{product_id}", "a").replace("{content_hash}", "ab" * 16)  # type: ignore[attr-defined]
         body = {"product_id": "a", "query_id": "q", "position": 1, "kind": "click", "images": []}
