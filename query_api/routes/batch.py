@@ -19,7 +19,7 @@ from schemas.errors import FreshlensError
 log = structlog.get_logger()
 
 SEARCHES_MAX = 64
-_AT_ONCE = 16
+_AT_ONCE = 32
 
 
 class BatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -78,7 +78,8 @@ class Pressure:
     @property
     def step(self) -> Step:
         """The least with which as many as there lately were are done in time; one alone is no pressure."""
-        if self._most < 2:
+        whole = self.costs.get(Step.NONE)
+        if self._most < 2 or (whole is not None and self._most * whole.ms <= _SHARE * self.target_ms):
             return Step.NONE
         for step, cost_ms in zip(Step, self._costs(), strict=True):
             if self._most * cost_ms <= _SHARE * self.target_ms:
