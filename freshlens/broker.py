@@ -204,8 +204,8 @@ class EmbeddedBroker:
 
 
 _JVM_OPTIONS = (
-    # One small broker: the plain collector takes less than the default one. Java's second compiler halves the work of
-    # a broker that is used for long, but at its usual thresholds it would take a core from those who start beside it.
+    # One small broker: the plain collector takes less than the default one. Java's second compiler is for a broker that
+    # is used for long: at its usual thresholds it would take a core from those who start beside it.
     "-XX:Tier4InvocationThreshold=20000",
     "-XX:Tier4MinInvocationThreshold=2400",
     "-XX:Tier4CompileThreshold=60000",
