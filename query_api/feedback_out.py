@@ -21,7 +21,9 @@ log = structlog.get_logger()
 QUEUED_MAX = 10_000
 _TURN_S = 0.05
 """Records wait for so long, so that many are sent in one turn: waking up for each would hold up searches."""
-_LINGER_MS = 500
+_LINGER_MS = {SEARCHES: 500, CLICKS: 2}
+"""Searches are many, and a batch costs the broker as much as many records in it. A click is worth more than one of
+them, and what lingers is lost where the process is killed."""
 _CLOSE_S = 5.0
 _Record = tuple[str, str, msgspec.Struct]
 
@@ -52,24 +54,26 @@ class FeedbackOut:
 
 
 class FeedbackThread:
-    """Encodes and produces what FeedbackOut took; the only user of its producer."""
+    """Encodes and produces what FeedbackOut took; the only user of its producers."""
 
     def __init__(self, kafka: KafkaSettings, out: FeedbackOut, metrics: Metrics) -> None:
         self._kafka = kafka
         self._out = out
         self._metrics = metrics
-        # Nobody waits for these records, and a batch costs the broker as much as many records in it.
-        self._producer = clients.producer(kafka, linger_ms=_LINGER_MS, delivery_report_only_error=True)
+        self._producers = {
+            topic: clients.producer(kafka, linger_ms=linger_ms, delivery_report_only_error=True)
+            for topic, linger_ms in _LINGER_MS.items()
+        }
         self._registry = open_registry(kafka)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feedback-out", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Send what is there and stop; blocks up to about ten seconds when no broker answers."""
+        """Send what is there and stop; blocks up to about fifteen seconds when no broker answers."""
         self._closing.set()
         self._thread.join(_CLOSE_S)
-        if left := self._producer.flush(_CLOSE_S):
+        if left := sum([producer.flush(_CLOSE_S) for producer in self._producers.values()]):
             log.warning("feedback unconfirmed at stop", records=left)
 
     def _run(self) -> None:
@@ -77,7 +81,8 @@ class FeedbackThread:
         while records or not self._closing.wait(_TURN_S):
             while records:
                 self._produce(*records.popleft())
-            self._producer.poll(0)
+            for producer in self._producers.values():
+                producer.poll(0)
 
     def _produce(self, topic: str, key: str, record: msgspec.Struct) -> None:
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -86,7 +91,7 @@ class FeedbackThread:
 
         try:
             with clients.kafka_errors(f"produce to {topic}"):
-                self._producer.produce(
+                self._producers[topic].produce(
                     self._kafka.topic(topic), self._encoded(topic, record), key.encode(), on_delivery=delivered
                 )
         except FreshlensError as error:
