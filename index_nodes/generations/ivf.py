@@ -59,8 +59,7 @@ class IvfIndex:
         if share <= _WHOLE_SHARE:
             return self._among_some(query, wanted, passing, effort)
         (found,) = self._nearest(query[None], math.ceil(wanted / share), 1.0, None, effort)
-        found = found.among(passing.includes(found.rows))
-        return found if len(found.rows) >= wanted else self._among_some(query, wanted, passing, effort)
+        return self._kept(found, query, wanted, passing, effort)
 
     def search_all(self, queries: Vector, wanted: int, passing: Passing, effort: float = 1.0) -> list[Nearest]:
         """As :meth:`search`, for each of the queries (n, dim): nearly all passing, in one call of FAISS."""
@@ -68,11 +67,14 @@ class IvfIndex:
         if share <= _WHOLE_SHARE:
             return [self._among_some(query, wanted, passing, effort) for query in queries]
         nearest = self._nearest(queries, math.ceil(wanted / share), 1.0, None, effort)
-        kept = [found.among(passing.includes(found.rows)) for found in nearest]
         return [
-            found if len(found.rows) >= wanted else self._among_some(query, wanted, passing, effort)
-            for query, found in zip(queries, kept, strict=True)
+            self._kept(found, query, wanted, passing, effort) for query, found in zip(queries, nearest, strict=True)
         ]
+
+    def _kept(self, found: Nearest, query: Vector, wanted: int, passing: Passing, effort: float) -> Nearest:
+        """Of what was found among all, what passes; looked for anew where that is not enough."""
+        kept = found.among(passing.includes(found.rows))
+        return kept if len(kept.rows) >= wanted else self._among_some(query, wanted, passing, effort)
 
     def _among_some(self, query: Vector, wanted: int, passing: Passing, effort: float) -> Nearest:
         """Where not nearly all pass."""
