@@ -17,7 +17,7 @@ FROM python:3.11-slim
 COPY --from=build /venv /venv
 RUN useradd --create-home --uid 10001 freshlens && mkdir /data && chown freshlens /data
 USER freshlens
-ENV PATH=/venv/bin:$PATH FRESHLENS_DATA=/data OMP_NUM_THREADS=1
+ENV PATH=/venv/bin:$PATH FRESHLENS_DATA=/data OMP_NUM_THREADS=1 XDG_CACHE_HOME=/data/cache
 VOLUME /data
 ENTRYPOINT ["freshlens"]
 CMD ["--help"]

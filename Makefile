@@ -29,8 +29,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv -c constraints.txt
 	@$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[server,s3,backfill,ltr,dev]' \
 		|| { echo "uv could not install, trying pip"; $(BIN)/pip install -c constraints.txt -e '.[server,s3,backfill,ltr,dev]'; }
-	@echo "compiling what the first start imports"
-	@$(BIN)/python -c 'import freshlens.demo, index_nodes.node, open_clip, query_api.serve, streams.worker'
+	@echo "compiling what the first start imports, and keeping the bundled model as ONNX graphs"
+	@$(BIN)/python -c 'import freshlens.demo, index_nodes.node, query_api.serve, streams.worker'
+	@$(BIN)/python -c 'from processors.encoders import kept_model, open_clip_encoder as models; \
+		models.load_encoder("bundled", kept_in=kept_model.user_cache())'
 	@touch $@
 
 demo: setup ## run everything with a drawn catalogue, and answer a search by photo (Ctrl-C ends it)

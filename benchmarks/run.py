@@ -12,7 +12,7 @@ VECTORS = ("drawn_vectors", "clustered_vectors")
 ALL = (
     "node_search", "probes", "blocks", "codes", "streaming_updates", "memory", "compaction", "restart", "runbook",
     "filters", "ablation", "growth", "freshness", "own_vectors", "overload", "hot_lane", "overtaking",
-    "encoder", "framing", "ingest", "ingest_kafka", "live_freshness",
+    "encoder", "model_start", "framing", "ingest", "ingest_kafka", "live_freshness",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import uvloop
 
-from processors.encoders import cores
+from processors.encoders import cores, kept_model
 from processors.encoders.encoder import Encoder
 from processors.encoders.open_clip_encoder import is_vectors_only, load_encoder, space_of
 from processors.pictures.decode import DECODE_VERSION, DecodeLimits
@@ -317,7 +317,12 @@ def _load_encoder(settings: StreamsSettings) -> Encoder:
         raise SpaceChanged(
             f"FRESHLENS_ENCODER={settings.encoder} is of space {space}, this lane is of {settings.lane.space}"
         )
-    encoder = load_encoder(settings.encoder, threads=settings.encoder_threads, device=settings.encoder_device)
+    encoder = load_encoder(
+        settings.encoder,
+        threads=settings.encoder_threads,
+        device=settings.encoder_device,
+        kept_in=kept_model.user_cache(),
+    )
     if not is_vectors_only(settings.encoder):
         size = encoder.form.size
         encoder.encode_images(np.zeros((4, size, size, 3), dtype=np.uint8))

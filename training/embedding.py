@@ -7,7 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as fn
 
-from processors.encoders.onnx_images import OnnxImages, exported
+from processors.encoders.onnx_images import OnnxImages
+from processors.encoders.onnx_network import exported
 from training.augment import plain
 from training.evaluate import Encode
 
@@ -23,7 +24,7 @@ def embed_images(model: Any, images: Any, pixels: int) -> Any:
 
 def finished(model: Any, pixels: int) -> Encode:
     """The same for a model whose weights stay: run as it is served, several times as quick."""
-    run = OnnxImages(exported(model.eval().visual, pixels), torch.get_num_threads())
+    run = OnnxImages(exported(model.eval().visual, torch.zeros(2, 3, pixels, pixels)), torch.get_num_threads())
     return lambda images: _embedded(run, images, pixels)
 
 

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from processors.encoders.onnx_images import KNOWN_ANSWERS, QUANTISED, WEIGHTS_ID, OnnxImages, exported, patches
+from processors.encoders.onnx_images import KNOWN_ANSWERS, QUANTISED, WEIGHTS_ID, OnnxImages, patches
+from processors.encoders.onnx_network import exported
 from processors.encoders.open_clip_encoder import encoder_id, picture_form
 from processors.encoders.precision import INT8_COSINE_MIN, fold_norms
 from processors.pictures.decode import decode
@@ -51,7 +52,7 @@ def write_quantised(folder: Path, pictures: NDArray[np.uint8]) -> float:
     mean, std = (torch.tensor(form[name]).view(1, 3, 1, 1) * 255 for name in ("mean", "std"))
     given = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - mean) / std
     judged = np.arange(len(given)) % 5 == 0
-    made = quantised(exported(folded.visual.trunk, pictures.shape[1]), given[~judged])
+    made = quantised(exported(folded.visual.trunk, given[:2]), given[~judged])
     with torch.inference_mode():
         trunk = OnnxImages(shifted(made), torch.get_num_threads())  # exact on every processor
         rounded = folded.visual.head(trunk(given[judged]))
@@ -103,7 +104,7 @@ class _Seen(CalibrationDataReader):  # type: ignore[misc]  # untyped
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {"pixels": batch.numpy()}
+        return None if batch is None else {"given": batch.numpy()}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from freshlens.backfill.embeddings import EmbeddingParts, Made, StoredViews
 from freshlens.backfill.job import Job
 from freshlens.backfill.lines import Lines
 from freshlens.backfill.loading import Loader
+from processors.encoders import kept_model
 from processors.encoders.encoder import Encoder
 from processors.encoders.open_clip_encoder import is_vectors_only, load_encoder, space_of
 from processors.pictures.decode import DECODE_VERSION
@@ -43,7 +44,12 @@ def encoder_of(settings: StreamsSettings) -> Encoder:
         raise SpaceChanged(
             f"FRESHLENS_ENCODER={settings.encoder} is of space {space}, this lane is of {settings.lane.space}"
         )
-    return load_encoder(settings.encoder, threads=settings.encoder_threads, device=settings.encoder_device)
+    return load_encoder(
+        settings.encoder,
+        threads=settings.encoder_threads,
+        device=settings.encoder_device,
+        kept_in=kept_model.user_cache(),
+    )
 
 
 @asynccontextmanager

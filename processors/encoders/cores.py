@@ -23,3 +23,10 @@ def encoder_threads(parameters: int, cores: int) -> int:
     which shares its core with a decoder: half of the cores give more.
     """
     return cores if parameters >= LARGE_PARAMETERS else max(1, cores // 2)
+
+
+def threads(asked: int | None, parameters: int) -> int:
+    """Threads of a model with so many parameters. ``asked``: None is one per core; 0 leaves room for decoders."""
+    if asked == 0:
+        return encoder_threads(parameters, cores())
+    return asked or cores()

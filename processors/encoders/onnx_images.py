@@ -1,16 +1,12 @@
-"""The image tower run by ONNX Runtime: a small network spends most of torch's time between its operators.
-
-Torch is still what loads the model, exports the graph and encodes texts.
-"""
+"""The image tower run by ONNX Runtime, in eight bits where a model brings such a trunk: see docs/adr/0013."""
 
 import base64
-import io
-import logging
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
+
+from processors.encoders.onnx_network import OnnxNetwork
 
 if TYPE_CHECKING:
     import torch
@@ -27,25 +23,13 @@ _SAME_COSINE_MIN = 0.9995
 _GRAINS = range(3, 7)
 
 
-class OnnxImages:
-    """The network it was made of: (n, 3, side, side) float32 → (n, width) float32."""
-
-    def __init__(self, graph: bytes, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Threads that spin while they wait take the cores of the decoders beside them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self.facts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+class OnnxImages(OnnxNetwork):
+    """A network of pictures between torch's tensors: (n, 3, side, side) float32 → (n, width) float32."""
 
     def __call__(self, batch: "torch.Tensor") -> "torch.Tensor":
         import torch
 
-        return torch.from_numpy(self._session.run(None, {"pixels": batch.contiguous().numpy()})[0])
+        return torch.from_numpy(self.run(batch.contiguous().numpy()))
 
 
 def patches(side: int) -> "torch.Tensor":
@@ -58,32 +42,6 @@ def patches(side: int) -> "torch.Tensor":
     noise = torch.Generator().manual_seed(0)
     coarse = [torch.randn(1, 3, 2**grain, 2**grain, generator=noise) for grain in _GRAINS]
     return torch.cat([torch.nn.functional.interpolate(each, size=(side, side)) for each in coarse])
-
-
-def exported(network: Any, side: int) -> bytes:
-    """A network of pictures as an ONNX graph for any number of them; takes about a second.
-
-    Raises:
-        ModuleNotFoundError: onnx is not installed.
-        Exception: what the exporter raises of a network that it cannot express.
-    """
-    import onnx  # noqa: F401  # the exporter needs it and would say so less clearly
-    import torch
-
-    graph = io.BytesIO()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing and of the exporter's own future
-        torch.onnx.export(
-            network,
-            (torch.zeros(2, 3, side, side),),
-            graph,  # type: ignore[arg-type]  # any file
-            dynamo=False,  # the other one takes four times as long
-            input_names=["pixels"],
-            output_names=["vectors"],
-            dynamic_axes={"pixels": {0: "pictures"}, "vectors": {0: "pictures"}},
-        )
-    return graph.getvalue()
 
 
 def quantised(folder: Path | None, weights_id: str, side: int, threads: int) -> OnnxImages | None:

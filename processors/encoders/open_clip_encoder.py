@@ -1,22 +1,26 @@
 """Encoders by open_clip: the bundled model, any model and pretrained tag it knows, or a local checkpoint folder.
 
-Torch is imported only when a model is loaded: asking for a space does not need it, for ``bundled`` and ``none:*``.
+Torch is imported only when a model is loaded for the first time (:mod:`kept_model`): asking for a space does not need
+it, for ``bundled`` and ``none:*``.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from processors import bundled
-from processors.encoders import cores
+from processors.encoders import cores, kept_model
 from processors.encoders.batching import bucket
 from processors.encoders.encoder import Encoder, PictureForm, Pixels
-from processors.encoders.onnx_images import quantised
+from processors.encoders.kept_model import Facts, Graphs
+from processors.encoders.onnx_images import QUANTISED, quantised
+from processors.encoders.onnx_network import exported
 from processors.encoders.precision import quicker
+from processors.encoders.tokens import COUNTED_MAX
 from schemas.embeddings import Space, Vector
 from schemas.errors import EncoderFailed, SettingsError
 
@@ -27,7 +31,9 @@ BUNDLED = "bundled"
 VECTORS_ONLY = "none"
 AUTO = "auto"
 _CONFIG = "open_clip_config.json"
-_TOKENS_MAX = 4_096
+_WEIGHTS = (".safetensors", ".bin")
+_GPU_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+"""NVIDIA's, AMD's, and Windows' own to its Linux."""
 
 
 def space_of(name: str) -> Space:
@@ -49,7 +55,7 @@ def is_vectors_only(name: str) -> bool:
     return name.partition(":")[0] == VECTORS_ONLY
 
 
-def load_encoder(name: str, *, threads: int | None = None, device: str = AUTO) -> Encoder:
+def load_encoder(name: str, *, threads: int | None = None, device: str = AUTO, kept_in: Path | None = None) -> Encoder:
     """Load a model; takes seconds, and memory by the model.
 
     Args:
@@ -57,6 +63,7 @@ def load_encoder(name: str, *, threads: int | None = None, device: str = AUTO) -
             there is a network; or the path of a folder with a configuration and weights.
         threads: of the processor; None: one per core; 0: as many as leave room for decoders beside it.
         device: ``auto`` (a GPU where there is one), ``cpu``, or a GPU by torch's name, such as ``cuda:1``.
+        kept_in: where small models of a folder are kept, so that the next process runs them without torch.
 
     Raises:
         SettingsError: no such encoder, or it cannot be loaded.
@@ -64,7 +71,9 @@ def load_encoder(name: str, *, threads: int | None = None, device: str = AUTO) -
     if is_vectors_only(name):
         return VectorsOnly(_vectors_only_space(name))
     try:
-        return _load(name, threads, device)
+        if kept_in is None or not (folder := _folder(name)) or _may_have_gpu(device):
+            return _load(name, threads, device)
+        return _kept(name, threads, device, kept_model.place_of(_files(folder), kept_in))
     except SettingsError:
         raise
     except Exception as error:  # a download, a file, or the model's own code
@@ -113,7 +122,8 @@ class OpenClipEncoder:
         import open_clip
         import torch
 
-        self.threads = _threads(threads, model)
+        self._image_parameters = sum(weights.numel() for weights in model.visual.parameters())
+        self.threads = cores.threads(threads, self._image_parameters)
         torch.set_num_threads(self.threads)
         preprocess = open_clip.get_model_preprocess_cfg(model)
         self.space = space
@@ -125,7 +135,7 @@ class OpenClipEncoder:
         int8 = quantised(folder, self.encoder_id, self.form.size, self.threads)
         execution = quicker(model.eval(), self._device, self.form.size, self.threads, int8=int8)
         self._model, self._images, self.precision = execution.model, execution.images, execution.precision
-        self._tokenizer = tokenizer
+        self._image_graphs, self._tokenizer = execution.graphs, tokenizer
         self._mean = torch.tensor(preprocess["mean"], device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(preprocess["std"], device=self._device).view(1, 3, 1, 1) * 255
 
@@ -152,9 +162,29 @@ class OpenClipEncoder:
     def count_tokens(self, text: str) -> tuple[int, int]:
         """How many of a text's tokens the model sees, and how many lie beyond its context (of which 4,096 count)."""
         context = self._tokenizer([""]).shape[1]
-        tokens = self._tokenizer([text], context_length=_TOKENS_MAX)[0]
+        tokens = self._tokenizer([text], context_length=COUNTED_MAX)[0]
         used = int((tokens != tokens[-1]).sum())
         return min(used, context), max(0, used - context)
+
+    def graphs(self) -> Graphs | None:
+        """Both towers as they are run here, for :func:`kept_model.keep`; None where pictures are not ONNX Runtime's."""
+        import open_clip
+        import torch
+
+        if self._image_graphs is None or type(self._tokenizer) is not open_clip.SimpleTokenizer:
+            return None
+        example = self._tokenizer(["a", "b"])
+        facts = Facts(
+            encoder_id=self.encoder_id,
+            precision=self.precision,
+            form=self.form,
+            mean=tuple(self._mean.flatten().tolist()),
+            std=tuple(self._std.flatten().tolist()),
+            context=example.shape[1],
+            image_parameters=self._image_parameters,
+        )
+        with torch.no_grad():
+            return Graphs(facts, self._image_graphs(), exported(_text_tower(self._model), example))
 
     def _encoded(self, run: "Callable[[], torch.Tensor]") -> Vector:
         import torch
@@ -183,7 +213,7 @@ def encoder_id(weights: "dict[str, torch.Tensor]", preprocess: dict[str, Any]) -
     return hasher.hexdigest()
 
 
-def _load(name: str, threads: int | None, device: str) -> Encoder:
+def _load(name: str, threads: int | None, device: str) -> OpenClipEncoder:
     import open_clip
 
     folder = _folder(name)
@@ -191,6 +221,39 @@ def _load(name: str, threads: int | None, device: str) -> Encoder:
     model, _, _ = open_clip.create_model_and_transforms(model_name, pretrained=tag)
     tokenizer = open_clip.get_tokenizer(model_name)
     return OpenClipEncoder(model, tokenizer, space_of(name), threads=threads, device=device, folder=folder)
+
+
+def _kept(name: str, threads: int | None, device: str, place: Path) -> Encoder:
+    """The model that is kept there; loaded and kept where it is not."""
+    if kept := kept_model.opened(place, space_of(name), threads):
+        return kept
+    encoder = _load(name, threads, device)
+    kept_model.keep(encoder, place)
+    return encoder
+
+
+def _files(folder: Path) -> list[Path]:
+    """What a model is made of."""
+    return [path for path in folder.iterdir() if path.name in (_CONFIG, QUANTISED) or path.suffix in _WEIGHTS]
+
+
+def _may_have_gpu(device: str) -> bool:
+    """Whether torch has to say what this setting means, being asked for more than ``cpu`` where there may be more."""
+    return device != "cpu" and (device != AUTO or any(path.exists() for path in _GPU_DRIVERS))
+
+
+def _text_tower(model: Any) -> "torch.nn.Module":
+    import torch
+
+    class TextTower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, tokens: "torch.Tensor") -> "torch.Tensor":
+            return cast("torch.Tensor", self.model.encode_text(tokens))
+
+    return TextTower()
 
 
 def torch_device(name: str) -> "torch.device":
@@ -208,12 +271,6 @@ def torch_device(name: str) -> "torch.device":
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(f"FRESHLENS_ENCODER_DEVICE={name!r}: torch sees {torch.cuda.device_count()} GPUs here")
     return device
-
-
-def _threads(threads: int | None, model: Any) -> int:
-    if threads == 0:
-        return cores.encoder_threads(sum(weights.numel() for weights in model.visual.parameters()), cores.cores())
-    return threads or cores.cores()
 
 
 def _folder(name: str) -> Path | None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from processors.encoders.cores import LARGE_PARAMETERS
-from processors.encoders.onnx_images import OnnxImages, exported, patches
+from processors.encoders.onnx_images import OnnxImages, patches
+from processors.encoders.onnx_network import exported
 
 if TYPE_CHECKING:
     import torch
@@ -37,11 +38,13 @@ class Execution:
         model: encodes texts.
         images: encodes pictures.
         precision: ``float32``, ``bfloat16``, or ``int8`` or ``float32 in ONNX Runtime``.
+        graphs: where that runs the image tower, makes its graphs, one after the other.
     """
 
     model: Any
     images: Images
     precision: str
+    graphs: Callable[[], list[bytes]] | None = None
 
 
 def quicker(
@@ -64,9 +67,9 @@ def quicker(
             model = folded
     model = model.to(device=device, memory_format=torch.channels_last)
     if device.type == "cpu" and int8 is not None:
-        return Execution(model, _before_head(int8, model), "int8 in ONNX Runtime")
+        return _in_eight_bits(model, int8, side)
     if device.type == "cpu" and (images := _in_onnx_runtime(model, side, threads)):
-        return Execution(model, images, "float32 in ONNX Runtime")
+        return Execution(model, images, "float32 in ONNX Runtime", lambda: [images.graph])
     if not has_bfloat16(device):
         return Execution(model, model.encode_image, "float32")
     half = copy.deepcopy(model).to(torch.bfloat16)
@@ -76,8 +79,17 @@ def quicker(
     return Execution(model, model.encode_image, "float32")
 
 
-def _before_head(trunk: Images, model: Any) -> Images:
-    return lambda batch: cast("torch.Tensor", model.visual.head(trunk(batch)))
+def _in_eight_bits(model: Any, trunk: OnnxImages, side: int) -> Execution:
+    """The projection behind the trunk stays the model's, in float32."""
+    import torch
+
+    def images(batch: "torch.Tensor") -> "torch.Tensor":
+        return cast("torch.Tensor", model.visual.head(trunk(batch)))
+
+    def graphs() -> list[bytes]:
+        return [trunk.graph, exported(model.visual.head, trunk(torch.zeros(2, 3, side, side)))]
+
+    return Execution(model, images, "int8 in ONNX Runtime", graphs)
 
 
 def _in_bfloat16(half: Any) -> Images:
@@ -86,14 +98,14 @@ def _in_bfloat16(half: Any) -> Images:
     return lambda batch: half.encode_image(batch.to(torch.bfloat16))
 
 
-def _in_onnx_runtime(model: Any, side: int, threads: int) -> Images | None:
+def _in_onnx_runtime(model: Any, side: int, threads: int) -> OnnxImages | None:
     """The image tower in ONNX Runtime; None for a large one, without the packages, or where it does not agree."""
     import torch
 
     if sum(weights.numel() for weights in model.visual.parameters()) >= LARGE_PARAMETERS:
         return None  # its time goes into the products of matrices, which bfloat16 halves
     try:
-        images = OnnxImages(exported(model.visual, side), threads)
+        images = OnnxImages(exported(model.visual, torch.zeros(2, 3, side, side)), threads)
     except Exception as error:  # not installed, or a network that the exporter cannot express
         _log.info("the image tower stays in torch", reason=f"{type(error).__name__}: {str(error)[:200]}")
         return None

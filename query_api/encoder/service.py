@@ -16,6 +16,7 @@ import uvloop
 from aiohttp import web
 from PIL import Image
 
+from processors.encoders import kept_model
 from processors.encoders.encoder import Encoder, Pixels
 from processors.encoders.open_clip_encoder import load_encoder
 from processors.pictures.decode import Crop, Decoded
@@ -210,7 +211,7 @@ def run(settings: EncoderServiceSettings, metrics: Metrics, on_ready: Callable[[
     Raises:
         SettingsError: no such encoder, or ``port-in-use``.
     """
-    encoder = load_encoder(settings.encoder, device=settings.device)
+    encoder = load_encoder(settings.encoder, device=settings.device, kept_in=kept_model.user_cache())
     uvloop.run(until_stopped(_serve(settings, encoder, metrics, on_ready)))
 
 
