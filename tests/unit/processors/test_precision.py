@@ -112,6 +112,6 @@ def test_without_the_packages_or_for_a_large_tower_torch_runs_the_model(monkeypa
 
 def test_an_execution_that_says_something_else_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)
-    wrong = precision.exported(depthwise(seed=1).visual, 64)
+    wrong = precision.exported(depthwise(seed=1).visual, torch.zeros(2, 3, 64, 64))
     monkeypatch.setattr(precision, "exported", lambda *_: wrong)
     assert precision.quicker(depthwise(), CPU, 64).precision == "float32"
