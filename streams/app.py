@@ -34,8 +34,8 @@ FETCH_WAIT_MS = 500
 BRIEF_WAIT_MS = 20
 """The same of a poll that leaves partitions out, since what arrives on those has to wait for the next one."""
 POLL_PAUSE_S = 0.02
-"""From the beginning of one poll to that of the next: of 200 records a second four come together, and go on together.
-The first after a silence waits for nothing."""
+"""From the beginning of one poll to that of the next: what comes meanwhile comes together, and goes on together. The
+first after a silence waits for nothing."""
 FETCH_BYTES_MAX = 4 * 1024 * 1024
 BUFFER_BYTES_MAX = 64 * 1024 * 1024
 """Faust counts what it has read ahead in records, and one of ours may have 12 MiB."""

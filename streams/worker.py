@@ -22,7 +22,7 @@ from schemas.framing import SchemaRegistry
 from schemas.metrics import Metrics, NullMetrics
 from streams import feedback
 from streams.agreement import Agreements
-from streams.app import worker_app
+from streams.app import POLL_PAUSE_S, worker_app
 from streams.cache import EmbeddingCache
 from streams.crashes import CrashJournal
 from streams.dead_letters import DeadLetters
@@ -60,6 +60,9 @@ HOT_INFLIGHT_BYTES_MAX = 32 * 1024 * 1024
 """The hot lane is for few: what floods it waits in Kafka, as on any lane, instead of making the other wait."""
 FAUST_BUFFER_MAX = 2_048
 """Where Faust's buffer is full it sleeps for a whole second, so it must hold more than a second's work."""
+_ADDS_POLL_PAUSE_S = 0.05
+"""Products come in streams, and each poll costs as much as some of them: of 200 a second ten come together. Deletions
+are few and wait less."""
 DECODING_MAX = 64
 _SWITCH_S = 0.0005
 """How long Python code of one thread may keep the others waiting: the model's is not to hold up the loop by 5 ms."""
@@ -115,7 +118,13 @@ class _Parts:
         """A consumer apart from Faust's, in a group of its own."""
         return LedgerConsumer(self.settings.kafka, topic, role, self.settings.slot, ledger, finisher, self.metrics)
 
-    async def serve(self, intake: Intake, on_ready: Callable[[], None], *background: Awaitable[None]) -> None:
+    async def serve(
+        self,
+        intake: Intake,
+        on_ready: Callable[[], None],
+        *background: Awaitable[None],
+        poll_pause_s: float = POLL_PAUSE_S,
+    ) -> None:
         """Feed the intake from the topic until told to stop, with ``background`` beside it."""
         app = worker_app(
             self.role,
@@ -126,6 +135,7 @@ class _Parts:
             slot=self.settings.slot,
             ledger=self.ledger,
             buffer_max=FAUST_BUFFER_MAX,
+            poll_pause_s=poll_pause_s,
         )
         app.on_begin.append(self.finisher.on_begin)
         try:
@@ -179,6 +189,7 @@ async def _serve_embed(
             _offers_ahead(parts, step, intake).run(),
             held.follow(),
             *_hot_lane(parts, urgent, held, agreements),
+            poll_pause_s=_ADDS_POLL_PAUSE_S,
         )
 
 

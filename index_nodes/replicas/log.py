@@ -17,7 +17,7 @@ from topics.settings import KafkaSettings
 
 BATCH_RECORDS_MAX = 500
 """A batch is what has arrived, at most so many: a view is then never older than some tens of milliseconds."""
-_APART_S = 0.02
+_APART_S = 0.05
 """Batches that are not full are read no closer together: a new view costs as much as many records. The first record
 after a pause is not held up."""
 

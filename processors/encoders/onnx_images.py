@@ -26,6 +26,10 @@ _GRAINS = range(3, 7)
 class OnnxImages(OnnxNetwork):
     """A network of pictures between torch's tensors: (n, 3, side, side) float32 → (n, width) float32."""
 
+    def __init__(self, graph: bytes, threads: int) -> None:
+        super().__init__(graph, threads)
+        self.graph = graph
+
     def __call__(self, batch: "torch.Tensor") -> "torch.Tensor":
         import torch
 

@@ -23,7 +23,6 @@ class OnnxNetwork:
         # Threads that spin while they wait take the cores of the decoders beside them.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        self.graph = graph
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self.facts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
