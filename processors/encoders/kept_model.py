@@ -9,20 +9,18 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import structlog
 
 from processors.encoders import cores
 from processors.encoders.encoder import Encoder, PictureForm, Pixels
 from processors.encoders.onnx_network import OnnxNetwork
-from processors.encoders.tokens import ClipTokenizer
 from schemas.embeddings import Space, Vector
 from schemas.errors import EncoderFailed
 
@@ -72,6 +70,8 @@ class KeptEncoder:
     """Runs the graphs of a model; see :class:`encoder.Encoder`."""
 
     def __init__(self, graphs: Graphs, space: Space, threads: int | None) -> None:
+        from processors.encoders.tokens import ClipTokenizer  # of packages that only who runs a model has
+
         facts = graphs.facts
         self.space, self.encoder_id, self.form, self.precision = space, facts.encoder_id, facts.form, facts.precision
         self.threads = cores.threads(threads, facts.image_parameters)
@@ -99,12 +99,15 @@ class KeptEncoder:
 
 def user_cache() -> Path:
     """Where models are kept for this user of this machine."""
+    import platformdirs
+
     return Path(platformdirs.user_cache_path("freshlens")) / "models"
 
 
 def place_of(files: Iterable[Path], within: Path) -> Path:
     """The folder for a model of these files on this processor, by what executes it."""
-    hasher = blake2b(f"{_FORMAT} {_processor()} {[version(name) for name in _MADE_BY]}".encode(), digest_size=16)
+    executed_by = f"{_FORMAT} {_processor()} {[_version(package) for package in _MADE_BY]}"
+    hasher = blake2b(executed_by.encode(), digest_size=16)
     for path in sorted(files):
         hasher.update(path.name.encode() + blake2b(path.read_bytes()).digest())
     return within / hasher.hexdigest()
@@ -175,6 +178,13 @@ def _encoded(networks: Sequence[OnnxNetwork], given: npt.NDArray[Any]) -> Vector
         raise EncoderFailed("the model gave a value that is not finite")
     vectors = given.astype(np.float32, copy=False)
     return np.ascontiguousarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # without onnx everything works, slower
+        return None
 
 
 def _processor() -> str:

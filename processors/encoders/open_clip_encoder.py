@@ -20,7 +20,6 @@ from processors.encoders.kept_model import Facts, Graphs
 from processors.encoders.onnx_images import QUANTISED, quantised
 from processors.encoders.onnx_network import exported
 from processors.encoders.precision import quicker
-from processors.encoders.tokens import COUNTED_MAX
 from schemas.embeddings import Space, Vector
 from schemas.errors import EncoderFailed, SettingsError
 
@@ -161,6 +160,8 @@ class OpenClipEncoder:
 
     def count_tokens(self, text: str) -> tuple[int, int]:
         """How many of a text's tokens the model sees, and how many lie beyond its context (of which 4,096 count)."""
+        from processors.encoders.tokens import COUNTED_MAX
+
         context = self._tokenizer([""]).shape[1]
         tokens = self._tokenizer([text], context_length=COUNTED_MAX)[0]
         used = int((tokens != tokens[-1]).sum())

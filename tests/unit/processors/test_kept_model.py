@@ -122,6 +122,15 @@ def test_what_is_damaged_is_made_again(load: Callable[..., Encoder], tmp_path: P
     assert list((tmp_path / "kept").iterdir()) == [place]
 
 
+def test_without_onnx_the_model_is_loaded_as_before(
+    load: Callable[..., Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_model, "_MADE_BY", ("no-such-package",))
+    for name in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert [type(load()) for _ in range(2)] == [OpenClipEncoder, OpenClipEncoder]
+
+
 def test_without_room_for_it_the_model_is_loaded_as_before(load: Callable[..., Encoder], tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("not a folder")
     assert isinstance(load(), OpenClipEncoder)
