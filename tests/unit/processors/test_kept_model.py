@@ -1,18 +1,13 @@
 """A model that was loaded once is run from its graphs: the same answers without torch, and torch wherever in doubt."""
 
-import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import open_clip
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from freshlens.catalogue import draw, product
 from processors import bundled
@@ -23,13 +18,9 @@ from processors.encoders.onnx_images import QUANTISED
 from processors.encoders.open_clip_encoder import OpenClipEncoder, load_encoder
 from schemas.embeddings import Vector
 from schemas.errors import EncoderFailed, SettingsError
+from tests.unit.processors.small_model import write_model
 from training.quantise import shifted
 
-MODEL: dict[str, Any] = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 48, "layers": 2, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
-}
 TEXTS = ["a red dress", "", "Größe 42, don't wash", "word " * 100]
 
 
@@ -38,10 +29,7 @@ def folder(tmp_path: Path) -> Path:
     """A small model with random weights."""
     made = tmp_path / "model"
     made.mkdir()
-    preprocess = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "resize_mode": "longest", "fill_color": 7}
-    (made / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": preprocess}))
-    torch.manual_seed(0)
-    save_file(open_clip.CLIP(**MODEL).state_dict(), made / "open_clip_model.safetensors")
+    write_model(made, resize="longest")
     return made
 
 
@@ -101,12 +89,16 @@ def test_in_eight_bits_the_projection_behind_the_trunk_is_kept_too(
 
 def test_other_weights_are_another_model(load: Callable[..., Encoder], folder: Path) -> None:
     first = load()
-    torch.manual_seed(1)
-    save_file(open_clip.CLIP(**MODEL).state_dict(), folder / "open_clip_model.safetensors")
+    write_model(folder, resize="longest", seed=1)
     second = load()
     assert isinstance(second, OpenClipEncoder)
     assert second.encoder_id != first.encoder_id
     assert isinstance(load(), KeptEncoder)
+
+
+def test_a_tokenizer_that_cleans_otherwise_stays_open_clips(load: Callable[..., Encoder], folder: Path) -> None:
+    write_model(folder, resize="longest", tokenizer={"clean": "canonicalize"})
+    assert [type(load()) for _ in range(2)] == [OpenClipEncoder, OpenClipEncoder]
 
 
 @pytest.mark.parametrize("name", ["facts.json", "images-0.onnx", "texts.onnx"])

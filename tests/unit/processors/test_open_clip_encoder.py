@@ -5,14 +5,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from freshlens.catalogue import draw, product
 from processors import bundled
@@ -21,24 +19,14 @@ from processors.encoders.open_clip_encoder import OpenClipEncoder, load_encoder,
 from processors.pictures.decode import decode
 from schemas.embeddings import Space
 from schemas.errors import EncoderFailed, SettingsError
-
-MODEL = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 48, "layers": 2, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
-}
+from tests.unit.processors.small_model import write_model
 
 
 @pytest.fixture(scope="module", params=["shortest", "squash", "longest"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as open_clip itself saves them."""
     folder = tmp_path_factory.mktemp("model")
-    preprocess = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "resize_mode": request.param}
-    config: dict[str, Any] = {"model_cfg": MODEL, "preprocess_cfg": preprocess}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    model = open_clip.CLIP(**MODEL)
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    write_model(folder, resize=request.param)
     return folder
 
 
