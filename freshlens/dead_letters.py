@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+from confluent_kafka import KafkaError, Message
 
 from freshlens.log_reading import records
 from processors.added import DeclarationOf, read
@@ -185,22 +186,20 @@ def _deleted(
 
 def send(kafka: KafkaSettings, replays: list[Replay]) -> None:
     """Produce and wait until all is confirmed; raises BrokerUnavailable, or what the broker refused."""
-    refused: list[FreshlensError] = []
+    failed: list[FreshlensError] = []
     producer = clients.producer(kafka)
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if (refused := clients.refusal(error, message, "replay dead letters")) is not None:
+            failed.append(refused)
+
     with clients.kafka_errors("replay dead letters"):
         for topic, key, value in replays:
-            producer.produce(
-                kafka.topic(topic),
-                value,
-                key,
-                on_delivery=lambda error, _message: (
-                    refused.append(clients.translated(error, "replay dead letters")) if error is not None else None
-                ),
-            )
+            producer.produce(kafka.topic(topic), value, key, on_delivery=delivered)
             producer.poll(0)
         producer.flush()
-    if refused:
-        raise refused[0]
+    if failed:
+        raise failed[0]
 
 
 def decoded(letter: DeadLetter, raw: bytes, registry: SchemaRegistry | None) -> msgspec.Struct | None:

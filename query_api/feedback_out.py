@@ -61,7 +61,10 @@ class FeedbackThread:
         self._out = out
         self._metrics = metrics
         self._producers = {
-            topic: clients.producer(kafka, linger_ms=linger_ms, delivery_report_only_error=True)
+            # One request at a time: nobody looks at what is confirmed, see clients.refusal.
+            topic: clients.producer(
+                kafka, linger_ms=linger_ms, delivery_report_only_error=True, max_in_flight_requests_per_connection=1
+            )
             for topic, linger_ms in _LINGER_MS.items()
         }
         self._registry = open_registry(kafka)

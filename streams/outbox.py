@@ -6,9 +6,9 @@ from collections import deque
 from typing import NamedTuple
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, Message
 
-from schemas.errors import Backpressure, TransientError
+from schemas.errors import Backpressure, FreshlensError, TransientError
 from topics import clients
 from topics.settings import KafkaSettings
 
@@ -17,10 +17,10 @@ _log = structlog.get_logger()
 
 
 class _Report(NamedTuple):
-    """What the broker said to one message; ``offset`` means nothing beside an error."""
+    """What the broker said to one message; ``offset`` means nothing beside a refusal."""
 
     confirmed: "asyncio.Future[tuple[int, int]]"
-    error: KafkaError | None
+    refused: FreshlensError | None
     partition: int
     offset: int
 
@@ -69,28 +69,26 @@ class Outbox:
         confirmed: asyncio.Future[tuple[int, int]] = loop.create_future()
 
         def on_delivery(error: KafkaError | None, message: Message) -> None:
-            self._reports.append(_Report(confirmed, error, message.partition() or 0, message.offset() or 0))
+            refused = clients.refusal(error, message, f"send to {topic}")
+            self._reports.append(_Report(confirmed, refused, message.partition() or 0, message.offset() or 0))
             if not self._is_settling and not loop.is_closed():
                 self._is_settling = True
                 loop.call_soon_threadsafe(self._settle)
 
         with clients.kafka_errors(f"send to {topic}"):
             self._producer.produce(topic, value, key, -1 if partition is None else partition, on_delivery=on_delivery)
-        try:
-            return await confirmed
-        except KafkaException as error:
-            raise clients.translated(error.args[0], f"send to {topic}") from None
+        return await confirmed
 
     def _settle(self) -> None:
         self._is_settling = False  # first, so that no report is left to nobody
         while self._reports:
-            confirmed, error, partition, offset = self._reports.popleft()
+            confirmed, refused, partition, offset = self._reports.popleft()
             if confirmed.done():
                 continue
-            if error is None:
+            if refused is None:
                 confirmed.set_result((partition, offset))
             else:
-                confirmed.set_exception(KafkaException(error))
+                confirmed.set_exception(refused)
 
     def _poll(self) -> None:
         while not self._closing.is_set():

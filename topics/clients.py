@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import (
@@ -58,6 +58,7 @@ _UNAVAILABLE = {
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError._MSG_TIMED_OUT,
+    KafkaError._NOENT,  # of partitions that have no leader yet
     KafkaError._RESOLVE,
     KafkaError._WAIT_COORD,
     KafkaError.REQUEST_TIMED_OUT,
@@ -128,6 +129,20 @@ def translated(error: KafkaError, doing: str) -> FreshlensError:
     if code in _UNAVAILABLE or error.retriable():
         return BrokerUnavailable(f"{said} (is a broker running at KAFKA_BOOTSTRAP_SERVERS?)")
     return FreshlensError(f"{said} ({error.name()})")
+
+
+def refusal(error: KafkaError | None, message: Message, doing: str) -> FreshlensError | None:
+    """Why a record of which a producer reports is not known to be in its topic; None: it is.
+
+    A report without an error and without an offset says nothing of the kind: where a partition has just come into
+    being, a broker may refuse a producer's first batch and take the second one, and when the first is sent again it is
+    told apart as a duplicate, which the producer takes for success (KAFKA-15591). Such a record is to be sent again.
+    """
+    if error is not None:
+        return translated(error, doing)
+    if message.offset() is None:
+        return BrokerUnavailable(f"cannot {doing}: it was confirmed without an offset, so it may not be there")
+    return None
 
 
 @contextmanager

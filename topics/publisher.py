@@ -58,11 +58,11 @@ class Publisher:
             raise InvalidProduct(f"{event.tenant}/{event.product_id}: {len(value)} bytes of event are too many")
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            partition, offset = message.partition(), message.offset()
-            if error is not None or partition is None or offset is None:
-                on_done(clients.translated(error or KafkaError(KafkaError._FAIL), f"publish to {name}"))
+            refused = clients.refusal(error, message, f"publish to {name}")
+            if refused is None:
+                on_done(Position(self._log_ids[name], name, message.partition() or 0, message.offset() or 0))
             else:
-                on_done(Position(self._log_ids[name], name, partition, offset))
+                on_done(refused)
 
         key = ProductKey(event.tenant, event.product_id).to_bytes()
         with clients.kafka_errors(f"publish to {name}"):

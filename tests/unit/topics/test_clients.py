@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -23,6 +25,7 @@ NOWHERE = KafkaSettings("127.0.0.1:1")
         (KafkaError.NOT_LEADER_FOR_PARTITION, BrokerUnavailable),
         (KafkaError.SASL_AUTHENTICATION_FAILED, SettingsError),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, SettingsError),
+        (KafkaError._NOENT, BrokerUnavailable),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, SettingsError),
         (KafkaError._AUTO_OFFSET_RESET, LogChanged),
         (KafkaError.OFFSET_OUT_OF_RANGE, LogChanged),
@@ -52,3 +55,19 @@ def test_the_clients_accept_their_settings_and_overrides():
     clients.admin(NOWHERE)
     with pytest.raises(KafkaException, match="No such configuration"):
         clients.producer(NOWHERE, not_a_setting=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "offset", "refused"),
+    [
+        (None, 0, None),
+        (None, None, BrokerUnavailable),
+        (KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), None, InvalidRecord),
+    ],
+)
+def test_only_what_has_an_offset_is_in_its_topic(
+    error: KafkaError | None, offset: int | None, refused: type[FreshlensError] | None
+) -> None:
+    message = SimpleNamespace(offset=lambda: offset)
+    said = clients.refusal(error, message, "publish")  # type: ignore[arg-type]
+    assert type(said) is (refused or type(None))
