@@ -47,7 +47,9 @@ def until(is_so: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> No
 class Worker:
     """A worker process."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    output: Path
+    """All that it printed; a pipe that nobody reads would stop it once it is full."""
 
     @staticmethod
     def launch(bench: "Bench", role: str = "embed", slot: int = 0, **environ: str) -> "Worker":
@@ -61,21 +63,23 @@ class Worker:
             "FRESHLENS_FETCH_PRIVATE": "1",
             **environ,
         }
-        command = [sys.executable, str(STUB), role]
-        worker = Worker(subprocess.Popen(command, env=values, stdout=subprocess.PIPE, text=True))
+        output = bench.data.with_name(f"worker-{len(bench.workers)}.txt")
+        with output.open("wb") as file:
+            process = subprocess.Popen([sys.executable, str(STUB), role], env=values, stdout=file)
+        worker = Worker(process, output)
         bench.workers.append(worker)
         return worker
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     def stop(self) -> str:
-        """Clean stop; returns what it printed (its metrics)."""
+        """Clean stop; returns what it printed (its metrics at the end)."""
         self.process.send_signal(signal.SIGTERM)
-        printed, _ = self.process.communicate(timeout=30)
+        self.process.wait(30)
         assert self.process.returncode == 0
-        return printed
+        return self.output.read_text()
 
 
 @dataclass
@@ -102,11 +106,10 @@ class Bench:
 
     def start(self, role: str = "embed", slot: int = 0, **environ: str) -> Worker:
         worker = Worker.launch(self, role, slot, **environ)
-        assert worker.process.stdout is not None
-        for line in worker.process.stdout:  # log lines come first
-            if line == "READY\n":
-                return worker
-        raise AssertionError(f"it ended with {worker.process.wait()} before it was ready")
+        while "READY\n" not in worker.output.read_text():
+            assert worker.process.poll() is None, f"it ended with {worker.process.wait()} before it was ready"
+            time.sleep(0.02)
+        return worker
 
     def add(self, event: ProductAdded, partition: int = -1) -> None:
         key = f"{event.tenant}/{event.product_id}".encode()
@@ -156,11 +159,10 @@ class Bench:
         return sum(newest.values())
 
     def close(self) -> None:
-        for worker in self.workers:
-            worker.process.kill()
-            worker.process.wait()
-            if worker.process.stdout is not None:
-                worker.process.stdout.close()
+        for number, worker in enumerate(self.workers):
+            # Shown where a test failed.
+            sys.stdout.write(f"worker {number}, ended: {worker.process.poll()}\n{worker.output.read_text()}\n")
+            worker.kill()
         self._consumer.close()
 
 

@@ -249,16 +249,19 @@ async def test_what_is_read_ahead_is_bounded_in_bytes(
     )
     life = asyncio.create_task(serve(app, lambda: None))
     most = 0
-    async with asyncio.timeout(120):
-        while app.read_ahead_bytes <= streams_app.BUFFER_BYTES_MAX:
-            await asyncio.sleep(0.01)
-        for _ in range(100):
-            most = max(most, app.read_ahead_bytes)
-            await asyncio.sleep(0.01)
-        assert most <= 40 * mib, "a poll more than the bound, of 150 MiB"
+    try:
+        async with asyncio.timeout(120):
+            while app.read_ahead_bytes <= streams_app.BUFFER_BYTES_MAX:
+                await asyncio.sleep(0.01)
+            for _ in range(100):
+                most = max(most, app.read_ahead_bytes)
+                await asyncio.sleep(0.01)
+            assert most <= 40 * mib, "a poll more than the bound, of 150 MiB"
+            may_work.set()
+            while len(taken) < sent:
+                await asyncio.sleep(0.01)
+    finally:
         may_work.set()
-        while len(taken) < sent:
-            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await life
     assert taken == list(range(sent))
-    os.kill(os.getpid(), signal.SIGTERM)
-    await life
