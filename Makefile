@@ -43,7 +43,7 @@ up: setup ## run everything, without the demo catalogue
 
 test: setup check ## lint, types, architecture, and every test
 	@$(BIN)/python -m pytest -q --durations=10 -n auto --dist loadfile $(QUICK)
-	@$(BIN)/python -m pytest -q --durations=15 -n 2 --dist loadgroup $(RUNNING)
+	@$(BIN)/python -m pytest -q --durations=15 -n 2 --dist worksteal $(RUNNING)
 
 check: setup ## ruff, mypy and the import contracts
 	@$(BIN)/ruff format --check .

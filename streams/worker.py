@@ -83,7 +83,10 @@ def run(role: Role, settings: StreamsSettings, metrics: Metrics, on_ready: Calla
         _check_cluster(settings, names.PRODUCT_DELETED)
         uvloop.run(_serve_deletes(settings, metrics, on_ready))
         return
-    run_embed(settings, _load_encoder(settings), metrics, on_ready)
+    encoder = encoder_of(settings)
+    if not is_vectors_only(settings.encoder):
+        _warm(encoder)
+    run_embed(settings, encoder, metrics, on_ready)
 
 
 def run_embed(settings: StreamsSettings, encoder: Encoder, metrics: Metrics, on_ready: Callable[[], None]) -> None:
@@ -321,24 +324,29 @@ async def _awaited(work: Awaitable[None]) -> None:
     await work
 
 
-def _load_encoder(settings: StreamsSettings) -> Encoder:
-    """The encoder, checked against the lane's space and warmed up; without importing torch if they do not agree."""
+def encoder_of(settings: StreamsSettings) -> Encoder:
+    """The lane's encoder.
+
+    Raises:
+        SpaceChanged: it is of another space than the lane; told before it is loaded. SettingsError: there is none.
+    """
     space = space_of(settings.encoder)
     if space != settings.lane.space:
         raise SpaceChanged(
             f"FRESHLENS_ENCODER={settings.encoder} is of space {space}, this lane is of {settings.lane.space}"
         )
-    encoder = load_encoder(
+    return load_encoder(
         settings.encoder,
         threads=settings.encoder_threads,
         device=settings.encoder_device,
         kept_in=kept_model.user_cache(),
     )
-    if not is_vectors_only(settings.encoder):
-        size = encoder.form.size
-        encoder.encode_images(np.zeros((4, size, size, 3), dtype=np.uint8))
-        encoder.encode_texts(["warm"])
-    return encoder
+
+
+def _warm(encoder: Encoder) -> None:
+    size = encoder.form.size
+    encoder.encode_images(np.zeros((4, size, size, 3), dtype=np.uint8))
+    encoder.encode_texts(["warm"])
 
 
 def _check_cluster(settings: StreamsSettings, *inputs: str) -> None:

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 
-from freshlens.backfill import wiring
 from freshlens.backfill.job import Job
 from freshlens.backfill.journal import Journal
 from freshlens.backfill.loading import Loader
@@ -27,6 +26,7 @@ from freshlens.backfill.rows import Done, Loaded, RowSet, Slice
 from freshlens.backfill.wiring import EncoderOf, open_loader
 from schemas.errors import FreshlensError, SettingsError
 from schemas.metrics import RecordingMetrics
+from streams import worker
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Only slices and outcomes go through it, never pictures."""
@@ -142,7 +142,7 @@ def load(
     if not tasks:
         return
     with _ray(job.settings.data, address, workers) as ray:
-        yield from _results(ray, job, tasks, workers, encoder_of or wiring.encoder_of)
+        yield from _results(ray, job, tasks, workers, encoder_of or worker.encoder_of)
 
 
 def _results(ray: Any, job: Job, tasks: Sequence[Task], workers: int, encoder_of: EncoderOf) -> Iterator[Done]:

@@ -13,12 +13,10 @@ from freshlens.backfill.embeddings import EmbeddingParts, Made, StoredViews
 from freshlens.backfill.job import Job
 from freshlens.backfill.lines import Lines
 from freshlens.backfill.loading import Loader
-from processors.encoders import kept_model
 from processors.encoders.encoder import Encoder
-from processors.encoders.open_clip_encoder import is_vectors_only, load_encoder, space_of
+from processors.encoders.open_clip_encoder import is_vectors_only
 from processors.pictures.decode import DECODE_VERSION
 from schemas.clock import SystemClock
-from schemas.errors import SpaceChanged
 from schemas.metrics import Metrics
 from streams.agreement import Agreements
 from streams.embed import EmbedStep
@@ -35,21 +33,6 @@ from topics.tenants import TenantDirectory
 
 EncoderOf = Callable[[StreamsSettings], Encoder]
 _SLOTS_MAX = 64
-
-
-def encoder_of(settings: StreamsSettings) -> Encoder:
-    """The lane's encoder; raises SpaceChanged if it is of another space, SettingsError if there is none."""
-    space = space_of(settings.encoder)
-    if space != settings.lane.space:
-        raise SpaceChanged(
-            f"FRESHLENS_ENCODER={settings.encoder} is of space {space}, this lane is of {settings.lane.space}"
-        )
-    return load_encoder(
-        settings.encoder,
-        threads=settings.encoder_threads,
-        device=settings.encoder_device,
-        kept_in=kept_model.user_cache(),
-    )
 
 
 @asynccontextmanager

@@ -44,6 +44,7 @@ def calibrate_command(
     Example:
         freshlens calibrate --catalogue products.jsonl --known photos.jsonl --foreign others.jsonl --out report --apply
     """
+    from processors.encoders import kept_model
     from processors.encoders.open_clip_encoder import load_encoder
 
     name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
@@ -52,7 +53,7 @@ def calibrate_command(
     products = [entry["path"] for path in catalogues for entry in entries(path, None)]
     asked, others = _queries(known, modality, where), _queries(foreign, modality, None)
     check_enough(known=len(asked), foreign=len(others), catalogue=len(products))
-    encoder = load_encoder(name)
+    encoder = load_encoder(name, kept_in=kept_model.user_cache())
     measured = calibrated(
         _encoded(encoder, asked, known.name),
         _encoded(encoder, others, foreign.name),

@@ -47,12 +47,13 @@ def evaluate_command(
     Example:
         freshlens evaluate --catalogue grocery/products.jsonl --queries grocery/photos.jsonl --where split=val
     """
+    from processors.encoders import kept_model
     from processors.encoders.open_clip_encoder import load_encoder
 
     name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
     if name.startswith("none:"):
         raise SettingsError("FRESHLENS_ENCODER=none has no model to evaluate")
-    encoder = load_encoder(name)
+    encoder = load_encoder(name, kept_in=kept_model.user_cache())
     products = [entry for path in catalogues for entry in entries(path, None)]
     photos = list(entries(queries, where))
     if not photos:

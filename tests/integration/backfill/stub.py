@@ -10,10 +10,10 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from freshlens.backfill import wiring
 from freshlens.cli import main
 from processors.encoders.encoder import Pixels
 from schemas.embeddings import Vector
+from streams import worker
 from streams.settings import StreamsSettings
 from tests.integration.stub_embed import MeanColour
 
@@ -40,10 +40,10 @@ def stop_once(stopped: Path) -> None:
 
 
 def counted_colour(settings: StreamsSettings) -> CountedColour:
-    """Stands in for :func:`freshlens.backfill.wiring.encoder_of`."""
+    """Stands in for :func:`streams.worker.encoder_of`."""
     return CountedColour(0.0)
 
 
 if __name__ == "__main__":
-    wiring.encoder_of = counted_colour
+    worker.encoder_of = counted_colour
     main()
