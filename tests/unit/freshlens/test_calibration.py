@@ -89,7 +89,7 @@ class Stub:
 def test_the_command_writes_a_report_and_the_api_goes_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from freshlens.cli import calibrate
 
-    monkeypatch.setattr("processors.encoders.open_clip_encoder.load_encoder", lambda name: Stub())
+    monkeypatch.setattr("processors.encoders.open_clip_encoder.load_encoder", lambda _name, **_: Stub())
     monkeypatch.setattr(calibrate, "encoded_pictures", lambda encoder, paths, label: CATALOGUE)
     (tmp_path / "products.jsonl").write_text(json.dumps({"product_id": "p", "image": "p.jpg"}) + "\n")
     for letter, count in (("k", 60), ("f", 80)):
