@@ -126,7 +126,9 @@ def create_topics(admin: AdminClient, settings: KafkaSettings, layout: Layout) -
         return []
     created = _created(admin, {name: wanted[name] for name in missing})
     _wait_until_known(admin, missing)
-    _wait_until_served(admin, {name: wanted[name].partitions for name in missing})
+    for name in missing:
+        # Answered once every partition is served. Until then a producer's first records may be lost (clients.refusal).
+        end_offsets(admin, name)
     return created
 
 
@@ -190,13 +192,6 @@ def _wait_until_known(admin: AdminClient, names: Sequence[str]) -> None:
     """A broker answers for a new topic only a moment after the controller has created it."""
     if unknown := set(names) - existing_topics(admin, names).keys():
         raise BrokerUnavailable(f"the broker does not know its new topics yet: {', '.join(sorted(unknown))}")
-
-
-def _wait_until_served(admin: AdminClient, partitions: Mapping[str, int]) -> None:
-    """A broker serves a new partition only a moment after the controller has created it; until then it may lose a
-    producer's first records, see :func:`topics.clients.refusal`."""
-    for name, count in partitions.items():
-        _listed_offsets(admin, name, {TopicPartition(name, each): OffsetSpec.latest() for each in range(count)})  # type: ignore[no-untyped-call]
 
 
 def _offsets(admin: AdminClient, topic: str, spec: OffsetSpec) -> dict[int, NextOffset]:

@@ -135,8 +135,8 @@ def refusal(error: KafkaError | None, message: Message, doing: str) -> Freshlens
     """Why a record of which a producer reports is not known to be in its topic; None: it is.
 
     A report without an error and without an offset says nothing of the kind: where a partition has just come into
-    being, a broker may refuse a producer's first batch and take the second one, and when the first is sent again it is
-    told apart as a duplicate, which the producer takes for success (KAFKA-15591). Such a record is to be sent again.
+    being, a broker may refuse a producer's first batch and take the second one (KAFKA-15591). The first can then not be
+    written any more, and librdkafka reports it so. Such a record is to be sent again.
     """
     if error is not None:
         return translated(error, doing)
