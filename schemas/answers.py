@@ -442,7 +442,10 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     products: Annotated[int, Meta(description="Products that it serves, of all tenants.", examples=[2000])]
     delta_rows: Annotated[int, Meta(description="Rows newer than its generation.", examples=[120])]
     applied: Applied
-    age_s: Annotated[float, Meta(description="How long ago it said so.", examples=[0.2])]
+    age_s: Annotated[
+        float | None,
+        Meta(description="How long ago it said so; null: before this process listened.", examples=[0.2]),
+    ]
     answers: Annotated[bool, Meta(description="False: it did not answer since.", examples=[True])]
 
 

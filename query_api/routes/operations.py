@@ -113,7 +113,7 @@ def _nodes(parts: Parts) -> list[NodeReport]:
             products=node.status.products,
             delta_rows=node.status.delta_rows,
             applied=node.status.applied,
-            age_s=round(now - node.heard_at, 1),
+            age_s=None if node.heard_at is None else round(now - node.heard_at, 1),
             answers=not node.has_failed,
         )
         for node in parts.cluster.routes.nodes()

@@ -24,10 +24,21 @@ class Cluster:
         self._changed = asyncio.Event()
 
     def learn(
-        self, *, statuses: Sequence[NodeStatus] = (), facts: Sequence[ProgressFact] = (), gone: Sequence[str] = ()
+        self,
+        *,
+        statuses: Sequence[NodeStatus] = (),
+        earlier: Sequence[NodeStatus] = (),
+        facts: Sequence[ProgressFact] = (),
+        gone: Sequence[str] = (),
     ) -> None:
-        """Take in what came from Kafka, and wake everybody who waits."""
+        """Take in what came from Kafka, and wake everybody who waits.
+
+        Args:
+            earlier: statuses that were there before anybody listened here, see :class:`node_routes.KnownNode`.
+        """
         now = self._clock.monotonic()
+        for status in earlier:
+            self.routes.report(status, None)
         for status in statuses:
             self.routes.report(status, now)
         for node_id in gone:

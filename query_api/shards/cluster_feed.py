@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
@@ -25,6 +26,24 @@ _BATCH = 500
 _RETRY_S = 1.0
 
 
+@dataclass(slots=True)
+class _News:
+    """What one batch says; of a node's statuses only the last, by its id."""
+
+    statuses: dict[str, NodeStatus] = field(default_factory=dict)
+    earlier: dict[str, NodeStatus] = field(default_factory=dict)
+    facts: list[ProgressFact] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    def tell(self, cluster: Cluster) -> None:
+        cluster.learn(
+            statuses=list(self.statuses.values()),
+            earlier=list(self.earlier.values()),
+            facts=self.facts,
+            gone=self.gone,
+        )
+
+
 class ClusterFeed:
     """Follows both topics by assign and seek: every API process reads all of it, so there is no consumer group."""
 
@@ -32,6 +51,8 @@ class ClusterFeed:
         self._kafka = kafka
         self._cluster = cluster
         self._closing = threading.Event()
+        self._began_at = 0
+        """Where node-status ended when we began to read it."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="cluster-feed", daemon=True)
         self._thread.start()
@@ -72,36 +93,33 @@ class ClusterFeed:
         return {name: str(administration.describe_log(admin, self._kafka.topic(name))) for name in names}
 
     def _start(self, consumer: Consumer) -> list[TopicPartition]:
+        statuses = self._kafka.topic(declarations.NODE_STATUS)
+        self._began_at = administration.end_offsets(clients.admin(self._kafka), statuses)[0]
         since_ms = int((time.time() - _FACTS_S) * 1000)
         progress = self._kafka.topic(declarations.INDEX_PROGRESS)
         facts = consumer.offsets_for_times([TopicPartition(progress, 0, since_ms)], timeout=10)
-        return [TopicPartition(self._kafka.topic(declarations.NODE_STATUS), 0, OFFSET_BEGINNING), *facts]
+        return [TopicPartition(statuses, 0, OFFSET_BEGINNING), *facts]
 
     def _take(self, messages: Iterable[Message]) -> None:
-        statuses: dict[str, NodeStatus] = {}
-        facts: list[ProgressFact] = []
-        gone: list[str] = []
+        news = _News()
         for message in messages:
             if (error := message.error()) is not None:
                 if error.retriable():
                     continue
                 raise clients.translated(error, "read node-status and index-progress")
-            self._sort(message, statuses, facts, gone)
-        if statuses or facts or gone:
-            self._hand_over(lambda: self._cluster.learn(statuses=list(statuses.values()), facts=facts, gone=gone))
+            self._sort(message, news)
+        self._hand_over(news.tell, self._cluster)
 
-    def _sort(
-        self, message: Message, statuses: dict[str, NodeStatus], facts: list[ProgressFact], gone: list[str]
-    ) -> None:
+    def _sort(self, message: Message, news: "_News") -> None:
         raw, key = message.value(), message.key()
         try:
             if message.topic() == self._kafka.topic(declarations.INDEX_PROGRESS):
-                facts.append(INDEX_PROGRESS.decode(raw or b"", ProgressFact))
+                news.facts.append(INDEX_PROGRESS.decode(raw or b"", ProgressFact))
             elif raw is None:
-                gone.append((key or b"").decode(errors="replace"))
+                news.gone.append((key or b"").decode(errors="replace"))
             else:
                 status = NODE_STATUS.decode(raw, NodeStatus)
-                statuses[status.node_id] = status
+                (news.earlier if (message.offset() or 0) < self._began_at else news.statuses)[status.node_id] = status
         except InvalidRecord as error:
             log.warning("record ignored", topic=message.topic(), offset=message.offset(), code=error.code)
 

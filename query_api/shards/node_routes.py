@@ -11,10 +11,13 @@ _RANKS = {"serving": 0, "catching-up": 1, "draining": 2}
 
 @dataclass(slots=True)
 class KnownNode:
-    """A node's newest report; ``heard_at`` by our own monotonic clock, since nobody else's can be trusted."""
+    """A node's newest report; ``heard_at`` by our own monotonic clock, since nobody else's can be trusted.
+
+    None: it was there before we began to listen. Its node may be gone, or start anew.
+    """
 
     status: NodeStatus
-    heard_at: float
+    heard_at: float | None
     has_failed: bool = False
     """It did not answer since that report."""
 
@@ -27,8 +30,11 @@ class NodeRoutes:
         self._age_max_s = age_max_s
         self._nodes: dict[str, KnownNode] = {}
 
-    def report(self, status: NodeStatus, now: float) -> None:
-        """Take a report in; a node of another lane, layout or space is none of ours."""
+    def report(self, status: NodeStatus, heard_at: float | None) -> None:
+        """Take a report in, see :class:`KnownNode`; a node of another lane, layout or space is none of ours."""
+        known = self._nodes.get(status.node_id)
+        if heard_at is None and known is not None and known.heard_at is not None:
+            return  # it said something else since
         lane = self._lane
         if (status.lane, status.layout_id) != (lane.name, lane.layout.layout_id) or status.space not in (
             lane.space.name,
@@ -36,16 +42,19 @@ class NodeRoutes:
         ):
             self._nodes.pop(status.node_id, None)
             return
-        self._nodes[status.node_id] = KnownNode(status, now)
+        self._nodes[status.node_id] = KnownNode(status, heard_at)
 
     def forget(self, node_id: str) -> None:
         """A node that is gone for good says so by a tombstone."""
         self._nodes.pop(node_id, None)
 
-    def failed(self, node_id: str) -> None:
-        """The node did not answer: ask the others first until it reports again."""
-        if node := self._nodes.get(node_id):
-            node.has_failed = True
+    def failed(self, node_id: str) -> bool:
+        """The node did not answer: ask the others first until it reports again. Whether that is news."""
+        node = self._nodes.get(node_id)
+        if node is None or node.has_failed:
+            return False
+        node.has_failed = True
+        return True
 
     def of_shard(self, shard: int, now: float) -> list[NodeStatus]:
         """The nodes to ask for a shard, in that order.
@@ -63,7 +72,7 @@ class NodeRoutes:
     def is_serving(self, shard: int, now: float) -> bool:
         """Whether a node that has been heard of lately serves the shard."""
         return any(
-            node.status.shard == shard and node.status.state == "serving" and now - node.heard_at <= self._age_max_s
+            node.status.shard == shard and node.status.state == "serving" and not self._is_silent(node, now)
             for node in self._nodes.values()
         )
 
@@ -84,4 +93,7 @@ class NodeRoutes:
 
     def _rank(self, node: KnownNode, now: float) -> tuple[bool, bool, int, int]:
         status = node.status
-        return node.has_failed, now - node.heard_at > self._age_max_s, _RANKS[status.state], status.replica
+        return node.has_failed, self._is_silent(node, now), _RANKS[status.state], status.replica
+
+    def _is_silent(self, node: KnownNode, now: float) -> bool:
+        return node.heard_at is None or now - node.heard_at > self._age_max_s

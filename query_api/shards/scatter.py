@@ -24,7 +24,7 @@ A = TypeVar("A")
 
 
 class Replica(Protocol):
-    """A shard that can be reached, and somebody to tell when it could not."""
+    """A shard that can be reached, and somebody to tell when it could not, who knows whether that is news."""
 
     @property
     def shard(self) -> Shard: ...
@@ -32,7 +32,7 @@ class Replica(Protocol):
     @property
     def node_id(self) -> str: ...
 
-    def failed(self) -> None: ...
+    def failed(self) -> bool: ...
 
 
 class ShardDirectory(Protocol):
@@ -220,8 +220,9 @@ class InProcess:
     answers: Callable[[], bool]
     node_id: str
 
-    def failed(self) -> None:
-        """Nothing to do: the next search asks again whether it answers."""
+    def failed(self) -> bool:
+        """Nothing to remember: the next search asks again whether it answers."""
+        return True
 
 
 class LocalFirst:
@@ -240,11 +241,11 @@ class LocalFirst:
 @dataclass(frozen=True, slots=True)
 class _RoutedReplica:
     shard: Shard
-    on_failure: Callable[[str], None]
+    on_failure: Callable[[str], bool]
     node_id: str
 
-    def failed(self) -> None:
-        self.on_failure(self.node_id)
+    def failed(self) -> bool:
+        return self.on_failure(self.node_id)
 
 
 def _started(work: Coroutine[None, None, A]) -> "asyncio.Task[A]":
@@ -273,8 +274,8 @@ async def _asked(replica: Replica, question: Callable[[Shard], Awaitable[A]]) ->
     try:
         return await question(replica.shard)
     except ShardUnavailable as error:
-        log.warning("shard unavailable", node=replica.node_id, error=error.message)
-        replica.failed()
+        if replica.failed():  # and not once for each search that comes meanwhile
+            log.warning("shard unavailable", node=replica.node_id, error=error.message)
         raise
 
 

@@ -64,6 +64,11 @@ class Stage:
         self.kafka = kafka
         self.log_id = str(administration.describe_log(clients.admin(kafka), kafka.topic("index-log")))
 
+    def node_says(self, url: str) -> None:
+        """A node's report: it serves the shard."""
+        status = NodeStatus("n0", url, 0, 0, "p8s1", "main", "test:16", self.log_id, "serving", 1, {"0": 10}, 2, 0, 0)
+        self.produce("node-status", status, "n0")
+
     def produce(self, topic: str, value: msgspec.Struct, key: str) -> None:
         producer = clients.producer(self.kafka)
         producer.produce(self.kafka.topic(topic), framing.CODECS[topic].encode(value), key.encode())
@@ -99,26 +104,58 @@ class Stage:
         return found
 
 
-@pytest_asyncio.fixture
-async def stage(kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[Stage]:
-    shard = FakeShard()
-    shard.put(shard_product("a"), shard_product("b"))
-    settings = ApiSettings(kafka_settings, LANE, str(tmp_path / "store"), encoder=f"none:{DIM}")
+@asynccontextmanager
+async def api_over(shard: FakeShard, kafka: KafkaSettings, folder: Path) -> AsyncIterator[Stage]:
+    """The API on the broker, knowing of no node yet."""
+    settings = ApiSettings(kafka, LANE, str(folder / "store"), encoder=f"none:{DIM}")
     async with (
-        node_over(shard) as url,
         open_parts(settings, NullMetrics(), lambda: b"") as parts,
         TestClient(TestServer(create_app(settings, parts))) as client,
     ):
-        running = Stage(client, shard, kafka_settings)
-        status = NodeStatus(
-            "n0", url, 0, 0, "p8s1", "main", "test:16", running.log_id, "serving", 1, {"0": 10}, 2, 0, 0
-        )
-        running.produce("node-status", status, "n0")
-        await running.until("/readyz", lambda answer: answer["ready"])
+        yield Stage(client, shard, kafka)
+
+
+def two_products() -> FakeShard:
+    shard = FakeShard()
+    shard.put(shard_product("a"), shard_product("b"))
+    return shard
+
+
+async def until_ready(stage: Stage, url: str) -> None:
+    """As of one report that came while it listened; a node gives a sign of life every few seconds."""
+
+    def is_ready(answer: dict[str, Any]) -> bool:
+        if not answer["ready"]:
+            stage.node_says(url)
+        return bool(answer["ready"])
+
+    await stage.until("/readyz", is_ready)
+
+
+@pytest_asyncio.fixture
+async def stage(kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[Stage]:
+    shard = two_products()
+    async with node_over(shard) as url, api_over(shard, kafka_settings, tmp_path) as running:
+        await until_ready(running, url)
         yield running
 
 
 SEARCH = {"vector": vector_of("a").tolist(), "k": 1}
+
+
+async def test_what_a_node_said_before_we_listened_is_no_sign_of_life(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    shard = two_products()
+    async with node_over(shard) as url:
+        async with api_over(shard, kafka_settings, tmp_path) as before:
+            before.node_says(url)
+        async with api_over(shard, kafka_settings, tmp_path) as stage:
+            status = await stage.until("/v1/status", lambda answer: answer["nodes"])
+            assert [(node["state"], node["age_s"]) for node in status["nodes"]] == [("serving", None)]
+            assert (await stage.client.get("/readyz")).status == 503, "it may have been killed"
+            assert (await stage.client.post("/v1/search", json=SEARCH)).status == 200, "or it may answer: ask it"
+            await until_ready(stage, url)
 
 
 async def test_a_search_and_a_click_become_records(stage: Stage) -> None:

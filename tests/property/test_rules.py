@@ -104,7 +104,7 @@ class OneNode:
     def replicas(self, shard: int) -> Sequence["OneNode"]:
         return [self]
 
-    def failed(self) -> None:
+    def failed(self) -> bool:
         raise AssertionError("the node answers")
 
 

@@ -178,8 +178,9 @@ class FakeShard:
             shard=self.shard, generation=3, applied=dict(self.applied), lag_ms=5, stale=self.stale, log_id=LOG_ID
         )
 
-    def failed(self) -> None:
+    def failed(self) -> bool:
         self.is_dead = True
+        return True
 
     def _note(self, request: ShardSearch | ShardLookup) -> None:
         self.asked.append(request)
@@ -209,8 +210,9 @@ class FakeReplica:
     failures: int = 0
     node_id: str = "fake"
 
-    def failed(self) -> None:
+    def failed(self) -> bool:
         self.failures += 1
+        return self.failures == 1
 
 
 @dataclass

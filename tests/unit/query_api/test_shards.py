@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
 
 from query_api.shards.cluster import Cluster
 from query_api.shards.node_routes import NodeRoutes
@@ -52,6 +53,17 @@ class TestNodeRoutes:
         assert routes.is_serving(0, 50)
         assert not routes.is_serving(0, 5_000)
         assert not routes.is_serving(1, 50)
+
+    def test_what_was_said_before_anybody_listened_is_no_sign_of_life(self) -> None:
+        routes = self.routes()
+        routes.report(status_of_node("gone"), None)
+        routes.report(status_of_node("alive", replica=5), None)
+        assert not routes.is_serving(0, 0)
+        routes.report(status_of_node("alive", replica=5), 1)
+        assert routes.is_serving(0, 1)
+        assert self.order(routes, 1) == ["alive", "gone"]
+        routes.report(status_of_node("alive", state="draining"), None)
+        assert routes.is_serving(0, 1), "the topic is read again after an interruption; it said more since"
 
     @pytest.mark.parametrize("foreign", [{"lane": "b"}, {"layout_id": "p16s1"}, {"space": "other:16"}])
     def test_other_lanes_are_none_of_ours(self, foreign: dict[str, object]) -> None:
@@ -167,6 +179,16 @@ class TestScatter:
         with pytest.raises(ShardUnavailable, match="no node serves shard 0"):
             await Scatter(FakeDirectory([[]]), Layout(8, 1)).search(SEARCH)
 
+    async def test_a_failure_is_told_once(self) -> None:
+        shard = FakeShard()
+        shard.is_dead = True
+        replica = FakeReplica(shard)
+        with capture_logs() as logs:
+            for _ in range(3):
+                with pytest.raises(ShardUnavailable):
+                    await Scatter(FakeDirectory([[replica]]), Layout(8, 1)).search(SEARCH)
+        assert [each["event"] for each in logs] == ["shard unavailable"]
+
     async def test_a_refusal_is_not_a_failure(self) -> None:
         class Refusing(FakeShard):
             async def search(self, request: ShardSearch):  # type: ignore[no-untyped-def]
@@ -185,7 +207,8 @@ class TestScatter:
             first, second = directory.replicas(0)
             assert isinstance(first.shard, RemoteShard)
             assert first.shard.url == "http://n1:1"
-            first.failed()
+            assert first.failed()
+            assert not first.failed(), "known already"
             assert directory.replicas(0)[0].shard is second.shard
 
     def test_shards_hold_their_partitions(self) -> None:
