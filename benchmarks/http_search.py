@@ -1,4 +1,4 @@
-"""Vector queries over HTTP, as a shop would send them: how many a second, how well, how late, and beside LanceDB.
+"""Vector queries over HTTP, as a shop would send them: how many a second, how well, how late, and beside others.
 
 ``freshlens up`` serves a lane of own vectors (clustered, 384-d; compacted), with everything on that a request passes:
 access, filters, freshness, the captured view, feedback to Kafka. ``wrk`` asks with four connections from the same
@@ -6,8 +6,8 @@ cores, every query another one, and no search is remembered. Recall is that of t
 HTTP; CPU time per request is that of each process while wrk runs. Then the same while 200 events a second stream in
 (half prices, half new vectors), and 32 queries to a request.
 
-LanceDB (IVF_PQ, re-scored; `pip install lancedb`) answers the same queries in this process, without HTTP: as many lists
-probed as its recall needs to reach 0.95.
+Beside it, asked by the same ``wrk`` of the same cores: the least that aiohttp and FAISS need for such an answer, see
+:mod:`benchmarks.bare_http`. And other engines, without HTTP, see :mod:`benchmarks.beside`.
 
     python -m benchmarks.http_search [--rows 60000] [--seconds 15] [--processes 2]
 """
@@ -19,13 +19,15 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks import bare_http, beside
 from benchmarks.own_vectors import DIM, K, Rows, clustered, make_centres, recall, searched, true_nearest, write_lines
 from benchmarks.report import save
 from benchmarks.steady import Steady
@@ -47,6 +49,8 @@ end
 function request() number = number %% #bodies + 1; return bodies[number] end
 """
 _SERVING = ("search", "node", "api", "encoder")
+SEARCH = "/v1/search"
+Processes = Mapping[str, int]
 
 
 def bodies_of(queries: Rows) -> list[dict[str, Any]]:
@@ -54,15 +58,15 @@ def bodies_of(queries: Rows) -> list[dict[str, Any]]:
     return [{"vector": [round(float(value), 6) for value in query], "k": K} for query in queries]
 
 
-def loaded(running: Running, folder: Path, path: str, bodies: list[Any], seconds: int) -> dict[str, Any]:
-    """What wrk saw, and the CPU time that each process of ours took per request."""
+def loaded(url: str, processes: Processes, folder: Path, path: str, bodies: list[Any], seconds: int) -> dict[str, Any]:
+    """What wrk saw, and the CPU time that each of the processes took per request."""
     lines, script = folder / "bodies.jsonl", folder / "wrk.lua"
     lines.write_text("\n".join(json.dumps(body) for body in bodies))
     script.write_text(_LUA % (json.dumps(str(lines)), json.dumps(path)))
-    before = _cpu_s(running)
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), running.url]
+    before = _cpu_s(processes)
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    after = _cpu_s(running)
+    after = _cpu_s(processes)
     requests = int(re.findall(r"(\d+) requests in", said)[0])
     assert "Non-2xx" not in said, said
     assert "Socket errors" not in said, said
@@ -74,8 +78,8 @@ def loaded(running: Running, folder: Path, path: str, bodies: list[Any], seconds
     }
 
 
-def _cpu_s(running: Running) -> dict[str, float]:
-    return {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in running.run.processes.items()}
+def _cpu_s(processes: Processes) -> dict[str, float]:
+    return {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in processes.items()}
 
 
 def _milliseconds(said: str, quantile: str) -> float:
@@ -105,38 +109,19 @@ def written(vectors: Rows) -> Iterator[ProductAdded]:
             yield ProductAdded("default", f"new-{number}", content=content)
 
 
-def lance(vectors: Rows, queries: Rows, truth: Any, folder: Path) -> dict[str, Any] | None:
-    """LanceDB in this process, one query after another; None where it is not installed."""
-    try:
-        import lancedb
-    except ModuleNotFoundError:
-        return None
-    rows = [{"id": f"v{number}", "vector": vector} for number, vector in enumerate(vectors)]
-    table = lancedb.connect(folder / "lance").create_table("vectors", rows)
-    table.create_index(metric="dot", num_partitions=256, num_sub_vectors=96)
-    for probed in (8, 16, 32, 64, 128, 256):
-        found, began = [], time.perf_counter()
-        for query in queries:
-            asked = table.search(query).distance_type("dot").nprobes(probed).refine_factor(10).select(["id"]).limit(K)
-            found.append([row["id"] for row in asked.to_list()])
-        per_s = round(len(queries) / (time.perf_counter() - began), 1)
-        if (reached := recall(found, truth)) >= 0.95:
-            break
-    return {"per_s": per_s, "recall@10": reached, "nprobes": probed}
-
-
 def measured(running: Running, folder: Path, vectors: Rows, queries: Rows, truth: Any, seconds: int) -> dict[str, Any]:
     """Everything that is asked of a running product whose vectors are in a generation."""
     bodies = bodies_of(queries)
     scored = asyncio.run(searched(running.url, queries[:SCORED], truth))
-    loaded(running, folder, "/v1/search", bodies, 3)
-    quiet = loaded(running, folder, "/v1/search", bodies, seconds)
+    ask = partial(loaded, running.url, running.run.processes, folder)
+    ask(SEARCH, bodies, 3)
+    quiet = ask(SEARCH, bodies, seconds)
     parts = [{"searches": bodies[start : start + BATCH]} for start in range(0, 100 * BATCH, BATCH)]
-    batch = loaded(running, folder, "/v1/search/batch", parts, seconds)
+    batch = ask("/v1/search/batch", parts, seconds)
     kafka = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": running.kafka})
     streaming = Steady(kafka, written(vectors), EVENTS_PER_S)
     streaming.start()
-    streamed = loaded(running, folder, "/v1/search", bodies, seconds)
+    streamed = ask(SEARCH, bodies, seconds)
     streaming.stop()
     return {
         "recall@10": scored["recall@10"],
@@ -169,9 +154,14 @@ def main() -> None:
                 assert done.returncode == 0, done.stdout + done.stderr
             time.sleep(10)  # nodes look for a new generation every five seconds
             ours = measured(running, folder, vectors, queries, truth, given.seconds)
-        beside = lance(vectors, queries[:SCORED], truth, folder)
+        with bare_http.serving(folder, vectors, given.processes) as (url, processes):
+            ask = partial(loaded, url, processes, folder, SEARCH, bodies_of(queries))
+            ask(3)
+            reached = recall(asyncio.run(bare_http.found(url, queries[:SCORED])), truth)
+            bare = {"recall@10": reached, **ask(given.seconds)}
+        others = beside.engines(vectors, queries[:SCORED], truth, folder)
     figures = {"rows": given.rows, "dim": DIM, "processes": given.processes, "connections": CONNECTIONS}
-    save("http_search", "Vector queries over HTTP, beside LanceDB", {**figures, **ours, "lancedb": beside})
+    save("http_search", "Vector queries over HTTP, beside others", {**figures, **ours, "bare": bare, "beside": others})
 
 
 if __name__ == "__main__":

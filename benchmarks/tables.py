@@ -411,8 +411,10 @@ def http_search(figures: dict[str, Any]) -> str:
         )
         for name, title in titles.items()
     ]
-    if beside := figures["lancedb"]:
-        rows.append(("LanceDB, without HTTP, one after another", beside["per_s"], recall(beside), "", ""))
+    bare = figures["bare"]
+    rows.append(("aiohttp and FAISS alone", bare["per_s"], recall(bare), bare["p50_ms"], bare["p99_ms"]))
+    for name, other in figures["beside"].items():
+        rows.append((f"{name}, without HTTP, one after another", other["per_s"], recall(other), "", ""))
     spent = figures["quiet"]["cpu_us_per_request"].items()
     said = ", ".join(f"{name} {each}" for name, each in spent if each)
     text = f"{figures['rows']:,} × {figures['dim']}, {figures['processes']} processes, "

@@ -37,7 +37,7 @@ from schemas.shard import ShardHit
 PRODUCTS, KEYS, TENANTS, EXTRA_ROWS, FIELDS, VECTORS, INDEX = (
     "products.arrow", "keys.arrow", "tenants.arrow", "extra-rows.arrow", "fields.arrow", "vectors.f16", "index.faiss"
 )  # fmt: skip
-_HITS_MAX = 16_384
+_HITS_MAX = 4_096
 """Under a kilobyte each."""
 
 
