@@ -16,7 +16,7 @@ from schemas.framing import SchemaRegistry
 from schemas.identity import ProductKey, check_record_key, key_from_bytes, product_key
 from schemas.versions import ResolvedVersion, resolve
 from topics import administration, clients
-from topics.declarations import ADDS, DAY_MS, DEAD_LETTERS, INPUTS, PRODUCT_DELETED, PRODUCT_RETRY, TOMBSTONE_MS, TOPICS
+from topics.declarations import ADDS, DAY_MS, DEAD_LETTERS, INPUTS, PRODUCT_DELETED, PRODUCT_RETRY, TOPICS
 from topics.settings import KafkaSettings
 from topics.store import ObjectStore
 
@@ -119,7 +119,7 @@ def replay_of(
     registry: SchemaRegistry | None,
     *,
     now_ms: int,
-    horizon_ms: int = TOMBSTONE_MS,
+    horizon_ms: int,
 ) -> Replay:
     """The record that replays a dead letter. Pure.
 

@@ -42,8 +42,7 @@ def claim(data: Path, lane: Lane, encoder: str) -> None:
     if found.space != wanted.space:
         raise SpaceChanged(
             f"{data} holds vectors of space {found.space} (encoder {found.encoder}), and {encoder} makes "
-            f"{wanted.space}: set FRESHLENS_ENCODER={found.encoder}, or use another --data; originals are kept in its "
-            "store, for `freshlens reindex`"
+            f"{wanted.space}: set FRESHLENS_ENCODER={found.encoder}, or use another --data"
         )
     if (found.partitions, found.shards) != (wanted.partitions, wanted.shards):
         made_for = Layout(found.partitions, found.shards).layout_id

@@ -271,7 +271,7 @@ class Launcher:
         self._known_pids = set(pids.values())
         run = RunFile(
             pid=os.getpid(),
-            started_at=psutil.Process().create_time(),
+            started_at=run_file.start_of(psutil.Process()),
             kafka=self.kafka_address,
             url=self.url,
             space=str(self.lane.space) if self.lane else "",

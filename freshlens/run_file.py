@@ -15,6 +15,7 @@ class RunFile(msgspec.Struct, frozen=True):
 
     pid: int
     started_at: float
+    """See :func:`start_of`."""
     kafka: str
     url: str
     space: str
@@ -25,6 +26,15 @@ class RunFile(msgspec.Struct, frozen=True):
 
 def _path(data: Path) -> Path:
     return data / "run.json"
+
+
+def start_of(process: psutil.Process) -> float:
+    """When a process started, in seconds since a moment that stays the same when somebody sets the clock.
+
+    On Linux psutil adds the time of the boot to what the system knows, and that time moves with the clock.
+    """
+    started_at: float = process.create_time()
+    return started_at - psutil.boot_time() if psutil.LINUX else started_at
 
 
 def write(data: Path, run: RunFile) -> None:
@@ -42,10 +52,15 @@ def read(data: Path) -> RunFile | None:
     except (FileNotFoundError, msgspec.DecodeError, psutil.NoSuchProcess):
         return None
     # A process id is used again; the start time tells whether it is still the one that wrote the file.
-    is_same = abs(process.create_time() - run.started_at) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    is_same = abs(start_of(process) - run.started_at) < 2 and process.status() != psutil.STATUS_ZOMBIE
     return run if is_same else None
 
 
 def remove(data: Path) -> None:
-    """Say that nothing runs here any more."""
-    _path(data).unlink(missing_ok=True)
+    """Say that we run here no more; what another process said of itself stays."""
+    try:
+        run = msgspec.json.decode(_path(data).read_bytes(), type=RunFile)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return
+    if run.pid == os.getpid():
+        _path(data).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import ParamSpec
 
 from freshlens.broker import open_log
 from schemas.errors import FreshlensError
@@ -22,6 +23,7 @@ STEADY_S = 30.0
 """After this long a process counts as well again, and its next restart is quick."""
 
 Tell = Callable[[str], None]
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,26 @@ def backoff_s(failures: int) -> float:
     return min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** (failures - 1))
 
 
+def unfailing(call: Callable[P, None]) -> Callable[P, None]:
+    """The same, but where the disk is full or the terminal gone: no process may stay down for that."""
+
+    def called(*arguments: P.args, **named: P.kwargs) -> None:
+        with contextlib.suppress(OSError):
+            call(*arguments, **named)
+
+    return called
+
+
 class Supervisor:
     """Keeps a set of programs running until :meth:`stop`.
 
     ``tell`` gets one line for the person at the terminal whenever a process ends or is back; ``changed`` is called
-    when process ids change.
+    when process ids change. Whether these can write changes nothing for the programs.
     """
 
     def __init__(self, tell: Tell, changed: Callable[[], None] = lambda: None) -> None:
-        self._tell = tell
-        self._changed = changed
+        self._tell = unfailing(tell)
+        self._changed = unfailing(changed)
         self._children: dict[str, Child] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -107,13 +119,16 @@ class Supervisor:
         failures = 0
         while not child.stopping:
             began = monotonic()
-            code = await self._run_once(child)
+            try:
+                manner = _manner(await self._run_once(child))
+            except OSError as error:  # no memory or process to be had, or no room for its log
+                manner = f"not started: {error.strerror}"
             self._changed()
             if child.stopping:
                 return
             failures = 1 if monotonic() - began > STEADY_S else failures + 1
             pause = backoff_s(failures)
-            self._tell(f"{child.program.name} ended ({_manner(code)}), starting it again in {pause:.2g} s; see "
+            self._tell(f"{child.program.name} ended ({manner}), starting it again in {pause:.2g} s; see "
                        f"{child.program.log_path}")  # fmt: skip
             await asyncio.sleep(pause)
             child.restarts += 1

@@ -8,7 +8,7 @@ from index_nodes.replicas.applier import ROWS_MAX
 from schemas.environment import Environment
 from schemas.lane import UNREAD, Lane
 from topics.declarations import DAY_MS, TOMBSTONE_MS
-from topics.settings import KafkaSettings
+from topics.settings import KafkaSettings, tombstone_ms
 
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -145,7 +145,7 @@ class CompactorSettings:
             log_bytes_max=env.integer("FRESHLENS_COMPACT_LOG_BYTES", 1 << 30, 1, 1 << 60),
             poll_s=env.seconds("FRESHLENS_COMPACT_POLL_S", 10.0),
             build=BuildPolicy(
-                tombstone_ms=env.integer("FRESHLENS_TOMBSTONE_DAYS", TOMBSTONE_MS // DAY_MS, 1, 36_500) * DAY_MS,
+                tombstone_ms=tombstone_ms(env),
                 retrain_age_us=env.integer("FRESHLENS_RETRAIN_DAYS", 30, 1, 36_500) * DAY_MS * 1000,
             ),
             retention=RetentionPolicy(

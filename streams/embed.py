@@ -42,6 +42,7 @@ from topics.store import ObjectStore, original_key
 
 RETRY_FETCH_S = 30.0
 RETRY_FOR_US = 24 * 3600 * 1_000_000
+RETRY_TRIES_MIN = 12
 BACKOFF_US_MIN = 1_000_000
 BACKOFF_US_MAX = 60 * 1_000_000
 _EMITTED_MAX = 10_000
@@ -57,6 +58,14 @@ def retry_at(attempts: int, now_us: int, *, asked_s: float = 0.0, chance: float 
     """
     backoff_us = max(min(BACKOFF_US_MAX, BACKOFF_US_MIN << min(attempts - 1, 6)), int(asked_s * 1_000_000))
     return now_us + backoff_us + int(backoff_us * chance / 4)
+
+
+def is_given_up(attempts: int, appended_at_ms: int, now_us: int) -> bool:
+    """Whether a picture that is still not there after this many retries is tried no more.
+
+    What is old already when it comes, after an outage or as a replay, is tried as often as anything.
+    """
+    return attempts >= RETRY_TRIES_MIN and now_us - appended_at_ms * 1000 > RETRY_FOR_US
 
 
 class EmbedStep:
@@ -163,10 +172,9 @@ class EmbedStep:
         """Some views are not there yet: index what is there, and leave the rest to product-retry."""
         views = obtained.ready or None
         now_us = self._clock.now_us()
-        is_over = now_us - incoming.source.appended_at * 1000 > RETRY_FOR_US
         if not self._was_emitted(incoming, views):
             await self._emit(incoming, received, views, with_offer=attempts == 0, outcome="")
-        if is_over:
+        if is_given_up(attempts, incoming.source.appended_at, now_us):
             raise RetriesExhausted(f"not there for the whole of the retry period: {obtained.missing[0].message}")
         asked_s = min(missing.retry_after_s for missing in obtained.missing)  # the others are remembered as resting
         due_us = retry_at(attempts + 1, now_us, asked_s=asked_s, chance=random.random())

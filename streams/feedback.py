@@ -7,7 +7,7 @@ process does all of it: a window needs every search of its tenant.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -22,7 +22,7 @@ from schemas.metrics import Metrics
 from streams.app import Received, WorkerApp, worker_app
 from streams.dead_letters import DeadLetters
 from streams.faults import FaultLimit, worker_name
-from streams.ledger import Ticket
+from streams.ledger import Place, Ticket
 from streams.outbox import Outbox
 from streams.serving import check_topics, serve
 from streams.settings import StreamsSettings
@@ -67,11 +67,19 @@ class FeedbackWorker:
         self.app: WorkerApp = worker_app(
             ROLE, settings.kafka, handlers, metrics=metrics, data=settings.data, poll_pause_s=_POLL_PAUSE_S
         )
+        self.app.on_begin.append(self._begin_anew)
         self.app.timer(settings.quality.publish_every_s, name="publish-quality")(self.publish)
 
     def close(self) -> None:
         """Stop sending; what is not acknowledged is read again at the next start."""
         self._outbox.close()
+
+    async def _begin_anew(self, _began: Mapping[Place, int]) -> None:
+        """After a rebalance all that is unfinished comes again."""
+        self._join.begin_anew()
+        self._due = []
+        # Pairs are made again of the searches that come again; of a window's counts nobody knows that.
+        self._unsent = [record for record in self._unsent if record.topic == SEARCH_QUALITY]
 
     async def publish(self) -> None:
         """Send what changed; acknowledge the records of finished windows once the broker has confirmed."""

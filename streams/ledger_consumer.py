@@ -125,6 +125,7 @@ class LedgerConsumer:
             partition.offset = began[place] = max(partition.offset, log_start)
         self._on_loop(self._begin(began))
         consumer.assign(committed)
+        self._is_held_back = False  # what is assigned anew is not paused
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._commit(self._on_loop(self._due_now()))

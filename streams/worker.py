@@ -242,7 +242,7 @@ def _hot_lane(
     room = Room(HOT_INFLIGHT_EVENTS_MAX, HOT_INFLIGHT_BYTES_MAX)
     # Its few events are not in the gauge of what is in flight: that one is of the other lane.
     intake = Intake(_embed_step(parts, views, held, agreements, finisher).first, finisher, room, NullMetrics())
-    return facts.run(), run_hot_lane(parts.consumer_of(topic, "embed-hot", ledger, finisher), intake)
+    return facts.run(), run_hot_lane(parts.consumer_of(topic, "embed-hot", ledger, finisher), intake, ledger)
 
 
 def _agreements(parts: _Parts, encoder: Encoder, stack: AsyncExitStack) -> Agreements | None:

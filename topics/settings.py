@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from schemas.environment import Environment
 from schemas.errors import SettingsError
 from schemas.lane import DEFAULT_LANE
-from topics.declarations import TOPICS
+from topics.declarations import DAY_MS, TOMBSTONE_MS, TOPICS
 
 Setting = str | int | float | bool
 """The value of a setting of confluent-kafka."""
@@ -25,6 +26,11 @@ _FILES = {
     "KAFKA_SSL_CERTFILE": "ssl_certfile",
     "KAFKA_SSL_KEYFILE": "ssl_keyfile",
 }
+
+
+def tombstone_ms(env: Environment) -> int:
+    """How long deletions are remembered: ``FRESHLENS_TOMBSTONE_DAYS``. What is older may bring products back."""
+    return env.integer("FRESHLENS_TOMBSTONE_DAYS", TOMBSTONE_MS // DAY_MS, 1, 36_500) * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

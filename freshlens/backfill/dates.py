@@ -7,8 +7,6 @@ from schemas.errors import SettingsError, VersionMissing, VersionOutOfRange
 from schemas.versions import AHEAD_US_MAX, SEQUENCE_MAX, VERSION_US_MIN, ResolvedVersion, VersionKind, resolve
 from topics.declarations import DAY_MS, TOMBSTONE_MS
 
-HORIZON_US = TOMBSTONE_MS * 1000
-"""What was deleted longer ago may be forgotten, so nobody could tell any more that it is deleted."""
 _DAY_US = DAY_MS * 1000
 
 
@@ -20,11 +18,13 @@ class DumpDate:
         kind: the tenant's kind of versions.
         as_of: the version of rows that have none: the dump's time in microseconds, or its sequence number.
         forgets: whether deletes may have been forgotten: not while the log is younger than tombstones live.
+        horizon_us: what was deleted longer ago may be forgotten, so nobody could tell any more that it is deleted.
     """
 
     kind: VersionKind
     as_of: int | None = None
     forgets: bool = True
+    horizon_us: int = TOMBSTONE_MS * 1000
 
     def check(self, now_us: int) -> None:
         """Do nothing if a dump of this date may be loaded; raises SettingsError."""
@@ -32,10 +32,10 @@ class DumpDate:
             return
         if self.as_of > now_us + AHEAD_US_MAX:
             raise SettingsError("--as-of lies in the future: give the time at which the dump was made")
-        if self.forgets and self.as_of < now_us - HORIZON_US:
+        if self.forgets and self.as_of < now_us - self.horizon_us:
             raise SettingsError(
                 f"--as-of is {(now_us - self.as_of) // _DAY_US} days ago, and deletes are remembered for "
-                f"{HORIZON_US // _DAY_US}: products deleted since would come back. Load a newer dump"
+                f"{self.horizon_us // _DAY_US}: products deleted since would come back. Load a newer dump"
             )
 
     def version_of(self, version: int | None, row: int, now_us: int) -> ResolvedVersion:
@@ -61,8 +61,8 @@ class DumpDate:
         return resolved
 
     def _check_age(self, version: int, now_us: int) -> None:
-        if version < now_us - HORIZON_US:
-            days = HORIZON_US // _DAY_US
+        if version < now_us - self.horizon_us:
+            days = self.horizon_us // _DAY_US
             raise VersionOutOfRange(
                 f"version {version} is over {days} days old, and deletes are not remembered for longer: the product "
                 "may be deleted since. Say with --as-of when the dump was made"

@@ -7,7 +7,7 @@ from itertools import islice
 
 import msgspec
 
-from freshlens.backfill.dates import HORIZON_US, DumpDate, parse_as_of
+from freshlens.backfill.dates import DumpDate, parse_as_of
 from freshlens.backfill.dump import open_dump
 from freshlens.backfill.job import Job
 from freshlens.backfill.journal import fingerprint_of
@@ -16,9 +16,11 @@ from freshlens.backfill.rows import Loaded, Row, Slice
 from freshlens.backfill.slices import by_popularity, popularity_of, rows_of, slices_of
 from index_nodes.replicas.log import KafkaLog, check_bounds
 from processors.added import DeclarationOf
+from schemas.environment import Environment
 from schemas.errors import InvalidRecord, SettingsError
 from schemas.layout import LogId
 from streams.settings import StreamsSettings
+from topics.settings import tombstone_ms
 from topics.store import open_store
 from topics.tenants import TenantDirectory
 
@@ -68,7 +70,11 @@ def prepare(
     kind = declaration_of(tenant).versions
     log, now_us = KafkaLog(settings.kafka), time.time_ns() // 1000
     check_bounds(log.bounds(), settings.lane)
-    date = DumpDate(kind, None if as_of is None else parse_as_of(as_of, kind), _forgets(log, now_us))
+    env = Environment(environ)
+    horizon_us = tombstone_ms(env) * 1000
+    env.finish()
+    forgets = _forgets(log, now_us - horizon_us)
+    date = DumpDate(kind, None if as_of is None else parse_as_of(as_of, kind), forgets, horizon_us)
     date.check(now_us)
     dump = open_dump(place, environ)
     slices = slices_of(dump)
@@ -99,10 +105,10 @@ def _judged(lines: Lines, file: int, row: Row) -> Loaded:
     return Loaded(row.number, outcome, incoming.key.product_id)
 
 
-def _forgets(log: KafkaLog, now_us: int) -> bool:
+def _forgets(log: KafkaLog, since_us: int) -> bool:
     """Whether a delete may have been forgotten: not while the log still has its first record, and that one is young."""
     bounds = log.bounds()
-    return any(bounds.begin.values()) or any(log.offsets_at((now_us - HORIZON_US) // 1000).values())
+    return any(bounds.begin.values()) or any(log.offsets_at(since_us // 1000).values())
 
 
 def _check_versions(job: Job, first: Slice) -> None:

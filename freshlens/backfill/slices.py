@@ -186,10 +186,10 @@ def _column(dump: Dump, slice_: Slice, column: str) -> Popularity:
         if column not in file.schema_arrow.names:
             raise SettingsError(f"--popularity {column}: {name} has no such column")
         values = file.read_row_groups(_groups(slice_), columns=[column]).column(0)
-    try:
-        numbers = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowException as error:
-        raise SettingsError(f"--popularity {column}: not a number in {name} ({error})") from error
+    # Arrow would make numbers of texts and booleans, too, which the rows themselves are not read as.
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise SettingsError(f"--popularity {column}: not a column of numbers in {name} ({values.type})")
+    numbers = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return np.where(np.isnan(numbers), -np.inf, numbers)
 
 

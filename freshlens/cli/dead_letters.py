@@ -19,10 +19,12 @@ from freshlens.cli.audit import record
 from freshlens.cli.context import Context
 from freshlens.cli.moments import MOMENT
 from freshlens.dead_letters import Found, Replay, Selection
+from schemas.environment import Environment
 from schemas.errors import InvalidRecord, NotFound
 from schemas.identity import product_key
 from streams import faults
 from topics.registry import open_registry
+from topics.settings import tombstone_ms
 from topics.tenants import TenantDirectory
 
 _BATCH = 500
@@ -178,12 +180,16 @@ def replayer(context: Context) -> Callable[[Found], Replay | None]:
     """Makes the replay of one letter; None, and the reason on stderr, where it is refused."""
     store, registry = context.store(), open_registry(context.kafka())
     declaration_of = TenantDirectory(store).declaration
-    now_ms = time.time_ns() // 1_000_000
+    now_ms, env = time.time_ns() // 1_000_000, Environment(context.environ)
+    horizon_ms = tombstone_ms(env)
+    env.finish()
 
     def replay(found: Found) -> Replay | None:
         try:
             raw = dead_letters.original(found.letter, store)
-            return dead_letters.replay_of(found.letter, raw, declaration_of, registry, now_ms=now_ms)
+            return dead_letters.replay_of(
+                found.letter, raw, declaration_of, registry, now_ms=now_ms, horizon_ms=horizon_ms
+            )
         except InvalidRecord as error:
             click.echo(f"{found.id}: {error.code}: {error.message}", err=True)
             return None

@@ -19,7 +19,7 @@ from index_nodes.rows.delta import Delta
 from index_nodes.rows.graph import GraphBuilder
 from index_nodes.rows.tail import BLOCK_ROWS
 from index_nodes.views.view import IndexView
-from schemas.errors import LogRecordUnreadable
+from schemas.errors import LogRecordUnreadable, TransientError
 from schemas.index_log import IndexLogRecord, Void, read
 from schemas.lane import Lane
 from schemas.layout import NextOffset
@@ -117,7 +117,7 @@ class Applier:
 
     def unblock(self) -> bool:
         """Let partitions go on whose unreadable record was given up; True if there are any: read them again."""
-        freed = {partition for partition, at in self.blocked.items() if self._is_void(partition, at.offset)}
+        freed = {partition for partition, at in self.blocked.items() if self._is_given_up(partition, at.offset)}
         self.blocked = {partition: at for partition, at in self.blocked.items() if partition not in freed}
         return bool(freed)
 
@@ -138,13 +138,14 @@ class Applier:
         """Take the records at or beyond ``positions``; the partitions that moved, and how far."""
         reached: dict[int, NextOffset] = {}
         for entry in batch.entries:
-            if entry.partition in self.blocked or entry.offset < positions[entry.partition]:
+            blocked = self.blocked.get(entry.partition)
+            if entry.offset < positions[entry.partition] or (blocked and entry.offset >= blocked.offset):
                 continue
             try:
                 if (entry.partition, entry.offset) not in self._voided:
                     take(entry)
             except LogRecordUnreadable as error:
-                if not self._is_void(entry.partition, entry.offset):
+                if not self._is_given_up(entry.partition, entry.offset):
                     self.blocked[entry.partition] = Blocked(entry.offset, _with_way_out(error, entry))
                     _log.error("log-record-unreadable", partition=entry.partition, offset=entry.offset)
                     reached[entry.partition] = NextOffset(entry.offset)  # below lie markers, if anything
@@ -156,6 +157,14 @@ class Applier:
             if batch.ends[partition] > reached.get(partition, positions[partition]):
                 reached[partition] = batch.ends[partition]
         return reached
+
+    def _is_given_up(self, partition: int, offset: int) -> bool:
+        """Whether an unreadable record is void. Not while the store cannot say: the partition waits, and asks again."""
+        try:
+            return self._is_void(partition, offset)
+        except (OSError, TransientError) as error:
+            _log.warning("store-not-asked", partition=partition, offset=offset, error=str(error))
+            return False
 
     def _note(self, entry: LogEntry) -> None:
         self.log_records += 1

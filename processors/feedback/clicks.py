@@ -82,6 +82,13 @@ class ClickJoin(Generic[Receipt]):
 
     def __init__(self, windows: Windows) -> None:
         self._rules = windows
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget all events: those that are not finished come again, and counted twice they would outdo what is known.
+
+        Windows that are rebuilt in part have a lower revision than what was published of them.
+        """
         self._windows: dict[tuple[str, int], _Held[Receipt]] = {}
         self._of_query: dict[str, tuple[Answered, _Held[Receipt]]] = {}
         self._waiting: dict[str, list[_Waiting[Receipt]]] = {}

@@ -30,9 +30,15 @@ def letter(topic: str, **over: object) -> DeadLetter:
 
 
 def replayed(
-    dead: DeadLetter, raw: bytes, *, versions: VersionKind = VersionKind.MICROSECONDS, now_ms: int = NOW_MS
+    dead: DeadLetter,
+    raw: bytes,
+    *,
+    versions: VersionKind = VersionKind.MICROSECONDS,
+    now_ms: int = NOW_MS,
+    horizon_ms: int = TOMBSTONE_MS,
 ) -> Replay:
-    return replay_of(dead, raw, lambda tenant: TenantDeclaration(tenant, versions), None, now_ms=now_ms)
+    declared = TenantDeclaration("shop", versions)
+    return replay_of(dead, raw, lambda _: declared, None, now_ms=now_ms, horizon_ms=horizon_ms)
 
 
 def retry_in(replay: Replay) -> ProductRetry:
@@ -99,6 +105,8 @@ def test_older_than_tombstones_is_refused(topic: str) -> None:
     replayed(letter(topic), raw, now_ms=APPENDED_MS + TOMBSTONE_MS)
     with pytest.raises(InvalidRecord, match="publish the product anew"):
         replayed(letter(topic), raw, now_ms=APPENDED_MS + TOMBSTONE_MS + 1)
+    with pytest.raises(InvalidRecord, match="remembered for 2:"):
+        replayed(letter(topic), raw, now_ms=NOW_MS, horizon_ms=2 * DAY_MS)
 
 
 @pytest.mark.parametrize("topic", ["product-added", "product-deleted", "product-retry"])

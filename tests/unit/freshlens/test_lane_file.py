@@ -24,7 +24,7 @@ def test_the_first_use_decides_and_the_same_lane_comes_back(tmp_path: Path) -> N
 
 def test_another_space_is_refused_and_named_with_the_way_out(tmp_path: Path) -> None:
     lane_file.claim(tmp_path, LANE, "bundled")
-    with pytest.raises(SpaceChanged, match=r"FRESHLENS_ENCODER=bundled.*reindex"):
+    with pytest.raises(SpaceChanged, match=r"FRESHLENS_ENCODER=bundled.*another --data"):
         lane_file.claim(tmp_path, Lane("main", Space("own-384", 384), Layout(8, 1)), "none:384")
     lane_file.claim(tmp_path, LANE, "bundled")
 

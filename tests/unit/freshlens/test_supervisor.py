@@ -1,6 +1,7 @@
 """The supervisor on small programs: what ends is started again, what is stopped stays stopped."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -67,3 +68,29 @@ async def test_what_a_program_says_goes_to_its_log(tmp_path: Path) -> None:
     await asyncio.wait_for(child.is_ready.wait(), 20)
     await supervisor.stop("child")
     assert (tmp_path / "child.log").read_text() == "a problem\n"
+
+
+async def test_a_full_disk_and_a_closed_terminal_keep_no_program_down(tmp_path: Path) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    supervisor = Supervisor(fails, fails)
+    child = supervisor.start(_program(tmp_path, READY_THEN_WAIT))
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    first = child.pid
+    os.kill(first, signal.SIGKILL)
+    while child.pid in (0, first):
+        await asyncio.sleep(0.05)
+    await supervisor.stop("child")
+    assert child.pid == 0
+
+
+async def test_a_program_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    said: asyncio.Queue[str] = asyncio.Queue()
+    supervisor = Supervisor(said.put_nowait)
+    (tmp_path / "child.log").mkdir()  # no log can be opened there
+    child = supervisor.start(_program(tmp_path, READY_THEN_WAIT))
+    assert "not started: Is a directory" in await asyncio.wait_for(said.get(), 20)
+    (tmp_path / "child.log").rmdir()
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    await supervisor.stop("child")

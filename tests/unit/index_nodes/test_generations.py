@@ -28,10 +28,12 @@ from schemas.errors import (
     ManifestCorrupt,
     SpaceChanged,
     StorageError,
+    StoreUnavailable,
 )
 from schemas.layout import LogId
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
+from topics.store import FileStore
 
 RED = records.picture(1)
 
@@ -250,6 +252,34 @@ def test_a_record_that_was_given_up_is_passed_over_everywhere(index: Index) -> N
     index.compact_and_swap()
     assert index.view.products == 20
     assert [mark.reason for mark in voids.all()] == ["a test"]
+
+
+class Away(FileStore):
+    """A store that does not answer while it is ``down``."""
+
+    down = False
+
+    def exists(self, key: str) -> bool:
+        if self.down:
+            raise StoreUnavailable("no answer")
+        return super().exists(key)
+
+
+def test_while_the_store_is_away_an_unreadable_record_waits_and_the_rest_is_served(tmp_path: Path) -> None:
+    store = Away(tmp_path)
+    index = Index(store, records.lane_of(partitions=1))
+    replica = index.replica
+    index.apply(records.content("a", 1, [RED]))
+    store.down = True
+    unreadable = index.log.append_raw(0, b"\xc3\x01" + b"newer...")
+    replica.step(0)
+    replica.retry_blocked()
+    assert replica.blocked is not None
+    assert replica.view.products == 1
+    store.down = False
+    Voids(store, index.lane, index.log.id).add(VoidMark(0, unreadable.offset, "a test", 1))
+    replica.retry_blocked()
+    assert replica.blocked is None
 
 
 def test_a_shard_holds_its_own_partitions_only(tmp_path: Path) -> None:

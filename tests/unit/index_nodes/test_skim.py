@@ -97,3 +97,19 @@ def test_what_takes_over_shows_at_least_what_was_shown(full: Index) -> None:
     full.replica.close()
     full.replica = full.restored()
     assert all(full.view.offsets.applied[partition] >= NextOffset(offset) for partition, offset in shown.items())
+
+
+def test_what_was_withheld_before_an_unreadable_record_comes_in_when_there_is_room(tmp_path: Path) -> None:
+    index = Index(tmp_path, records.lane_of(partitions=1), rows_max=4)
+    replica = index.replica
+    index.apply(*(records.content(f"p{number}", 1, [records.picture(number)]) for number in range(2)))
+    assert replica.is_skimming
+    index.log.append(records.content("withheld", 1, [records.picture(9)]))
+    index.log.append_raw(0, b"\xc3\x01" + b"newer...")
+    replica.step(0)
+    assert replica.blocked is not None
+    replica.applier._rows_max = 100
+    for _ in range(4):
+        replica.step(0)
+    assert replica.view.products == 3
+    assert replica.blocked is not None

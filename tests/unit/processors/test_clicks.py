@@ -1,6 +1,7 @@
 """Windows of search quality: what they count, how they are revised, and when an event is let go."""
 
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -208,3 +209,17 @@ def test_training_pairs(clicks: list[Click], pairs: list[tuple[str, str, float]]
 def test_a_search_without_a_query_teaches_nothing() -> None:
     finished = joined(search(embedding=None), click(kind="purchase")).finish(NOW + RULES.lateness_us)
     assert finished.pairs == []
+
+
+def test_what_comes_again_after_a_rebalance_is_not_counted_twice() -> None:
+    join: ClickJoin[object] = ClickJoin(replace(RULES, events_max=100))
+    events = [search(f"q{number}", searched_at=START + number % 3 * 60 * SECOND) for number in range(90)]
+    for event in events:
+        add(join, event)
+    before = {row.window_start: (row.revision, row.searches) for row in join.changed()}
+    join.begin_anew()
+    for event in events:
+        add(join, event)
+        if join.is_full:
+            join.finish(NOW)
+    assert {row.window_start: (row.revision, row.searches) for row in join.changed()} == before

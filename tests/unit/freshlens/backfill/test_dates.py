@@ -2,10 +2,12 @@
 
 import pytest
 
-from freshlens.backfill.dates import HORIZON_US, DumpDate, parse_as_of
+from freshlens.backfill.dates import DumpDate, parse_as_of
 from schemas.errors import SettingsError, VersionMissing, VersionOutOfRange
 from schemas.versions import ResolvedVersion, VersionKind
+from topics.declarations import TOMBSTONE_MS
 
+HORIZON_US = TOMBSTONE_MS * 1000
 NOW_US = 1_795_200_000_000_000
 DAY_US = 86_400_000_000
 MICROSECONDS, SEQUENCE = VersionKind.MICROSECONDS, VersionKind.SEQUENCE
@@ -51,6 +53,9 @@ def test_a_dump_older_than_deletes_are_remembered_is_refused() -> None:
     DumpDate(MICROSECONDS, NOW_US - HORIZON_US).check(NOW_US)
     DumpDate(MICROSECONDS, NOW_US - HORIZON_US - 1, forgets=False).check(NOW_US)
     DumpDate(SEQUENCE, 1).check(NOW_US)
+    with pytest.raises(SettingsError, match="remembered for 16"):
+        DumpDate(MICROSECONDS, NOW_US - 17 * DAY_US, horizon_us=16 * DAY_US).check(NOW_US)
+    DumpDate(MICROSECONDS, NOW_US - 17 * DAY_US).check(NOW_US)
     with pytest.raises(SettingsError, match="future"):
         DumpDate(MICROSECONDS, NOW_US + 3_600_000_000).check(NOW_US)
 

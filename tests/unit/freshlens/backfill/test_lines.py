@@ -13,6 +13,7 @@ from schemas.errors import InvalidRecord
 from schemas.events import DeadLetter, Picture, Source
 from schemas.tenants import TenantDeclaration
 from schemas.versions import ResolvedVersion, VersionKind
+from topics.declarations import TOMBSTONE_MS
 
 NOW_MS = 1_795_200_000_000
 AS_OF = NOW_MS * 1000 - 5
@@ -77,4 +78,4 @@ def test_the_dead_letter_of_a_row_is_not_replayed_but_loaded_again() -> None:
     source = Source("backfill:a.jsonl", 0, 7, NOW_MS)
     letter = DeadLetter("undecodable-image", "no picture", source, b"shop/p", b"{}", b"", 1, NOW_MS * 1000)
     with pytest.raises(InvalidRecord, match="load the dump again"):
-        replay_of(letter, b"{}", TenantDeclaration, None, now_ms=NOW_MS)
+        replay_of(letter, b"{}", TenantDeclaration, None, now_ms=NOW_MS, horizon_ms=TOMBSTONE_MS)

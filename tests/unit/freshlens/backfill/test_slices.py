@@ -138,8 +138,11 @@ def test_what_cannot_be_a_dump_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"no parquet")
     with pytest.raises(SettingsError, match=r"a\.parquet cannot be read"):
         slices_of(open_dump(str(tmp_path)))
-    parquet(tmp_path / "a.parquet", 2, 2, clicks=["many", "few"])
+    parquet(tmp_path / "a.parquet", 2, 2, clicks=["many", "few"], liked=[True, False], sold=["12", "7"])
     dump = open_dump(str(tmp_path))
-    for column, reason in [("views", "no such column"), ("clicks", "not a number")]:
+    for column, reason in [
+        ("views", "no such column"),
+        *((name, "not a column of numbers") for name in ("clicks", "liked", "sold")),
+    ]:
         with pytest.raises(SettingsError, match=reason):
             popularity_of(dump, slices_of(dump)[0], column)
