@@ -60,9 +60,9 @@ class LocalShard:
         DeadlineExceeded."""
         self._check(request.lane, request.layout_id)
         query = self._query(request)
-        replica, is_met = self._serving(), True
+        replica, is_met, waited_ms = self._serving(), True, 0.0
         if request.min_applied:
-            replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
+            replica, is_met, waited_ms = await self._fresh(request.min_applied, request.wait_ms)
         view, in_main = replica.view, None
         is_plain = request.filter is None and not request.exact and not request.facets
         if is_plain and request.in_company and query is not None:
@@ -85,6 +85,7 @@ class LocalShard:
             total_candidates=found.candidates,
             freshness_met=is_met,
             search_ms=round(taken_s * 1000, 3),
+            waited_ms=waited_ms,
             facets=found.facets,
             unknown_fields=unknown,
             fields=fields if unknown else (),
@@ -95,14 +96,16 @@ class LocalShard:
         self._check(request.lane, request.layout_id)
         if len(request.product_ids) > _IDS_MAX:
             raise InvalidQuery(f"at most {_IDS_MAX} products at once")
-        replica, is_met = await self._fresh(request.min_applied, request.wait_ms)
+        replica, is_met, waited_ms = await self._fresh(request.min_applied, request.wait_ms)
         view = replica.view
         found = (
             product(view, request.tenant, product_id, with_vectors=request.with_vectors)
             for product_id in request.product_ids
         )
         products = tuple(each for each in found if each is not None)
-        return ShardProducts(state=self._state(replica, view), products=products, freshness_met=is_met)
+        return ShardProducts(
+            state=self._state(replica, view), products=products, freshness_met=is_met, waited_ms=waited_ms
+        )
 
     def _state(self, replica: Replica, view: IndexView) -> ShardState:
         """How fresh an answer of this view is, which may no longer be the replica's newest."""
@@ -145,16 +148,18 @@ class LocalShard:
             raise InvalidQuery("the query vector has a value that is not finite")
         return query
 
-    async def _fresh(self, wanted: Mapping[int, int], wait_ms: int) -> tuple[Replica, bool]:
-        """The replica to answer from, as soon as it has what is wanted or the time is up; and whether it has."""
-        deadline = self._clock.monotonic() + wait_ms / 1000
+    async def _fresh(self, wanted: Mapping[int, int], wait_ms: int) -> tuple[Replica, bool, float]:
+        """The replica to answer from, as soon as it has what is wanted or the time is up; whether it has, and how many
+        milliseconds that took."""
+        began = self._clock.monotonic()
+        deadline = began + wait_ms / 1000
         while True:
             changed = self._changed
             replica = self._serving()
             is_met = replica.view.offsets.covers(wanted)
             left_s = deadline - self._clock.monotonic()
             if is_met or left_s <= 0:
-                return replica, is_met
+                return replica, is_met, round((self._clock.monotonic() - began) * 1000, 3)
             try:
                 await asyncio.wait_for(changed.wait(), left_s)
             except TimeoutError:

@@ -10,6 +10,7 @@ from schemas.errors import NotFound
 FOLDER = Path(__file__).parent / "page"
 # Asked for again each time, and answered with 304 while nothing changed.
 _HEADERS = {"Cache-Control": "no-cache"}
+_NAME_MAX = 100
 
 
 def add_pages(app: web.Application, folder: Path = FOLDER) -> None:
@@ -32,6 +33,7 @@ def add_pages(app: web.Application, folder: Path = FOLDER) -> None:
 
 def _file(folder: Path, name: str) -> web.FileResponse:
     # A name is one plain segment: nothing outside the folder can be named.
-    if Path(name).name != name or name.startswith(".") or not (folder / name).is_file():
+    is_plain = Path(name).name == name and not name.startswith(".") and len(name) <= _NAME_MAX
+    if not is_plain or not (folder / name).is_file():
         raise NotFound(f"there is no {name[:100]!r} here")
     return web.FileResponse(folder / name, headers=_HEADERS)

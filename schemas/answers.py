@@ -285,6 +285,7 @@ class ProductPage(Struct, frozen=True):
 
     products: Annotated[list[Product], Meta(description="At most `limit`, newest first.")]
     next_offset: Annotated[int | None, Meta(description="Where the next page begins; null at the end.", examples=[50])]
+    shards: Annotated[ShardCount, Meta(description="Where fewer answered than there are, products are missing.")]
     facets: Facets = UNSET
 
 

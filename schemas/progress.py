@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -52,13 +53,22 @@ class ReadToken(msgspec.Struct, frozen=True):
         return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
+POSITIONS_MAX = 2_048
+"""Of one token: all partitions of index-log, and as many of the topics of products."""
+_Partition = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+_Offset = Annotated[int, msgspec.Meta(ge=0, lt=(1 << 63) - 1)]
+_logs = msgspec.msgpack.Decoder(list[tuple[str, str, dict[_Partition, _Offset]]])
+
+
 def decode_token(text: str) -> ReadToken:
     """The token behind an opaque string; raises InvalidQuery for anything we did not write."""
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        logs = msgspec.msgpack.decode(raw, type=list[tuple[str, str, dict[int, int]]])
+        logs = _logs.decode(raw)
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise InvalidQuery("min_offset is not a read token of ours") from None
+    if (count := sum(len(offsets) for _, _, offsets in logs)) > POSITIONS_MAX:
+        raise InvalidQuery(f"min_offset names {count} positions, and {POSITIONS_MAX} are allowed")
     return ReadToken(
         tuple(Position(log_id, topic, *place) for log_id, topic, offsets in logs for place in offsets.items())
     )

@@ -140,6 +140,8 @@ class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     total_candidates: int
     freshness_met: bool
     search_ms: float
+    waited_ms: float = 0.0
+    """Until ``min_applied`` was there; no part of ``timeout_ms``."""
     warnings: tuple[str, ...] = ()
     facets: dict[str, ShardFacet] = {}
     unknown_fields: tuple[str, ...] = ()
@@ -180,6 +182,7 @@ class ShardProducts(msgspec.Struct, frozen=True, kw_only=True):
     state: ShardState
     products: tuple[ShardProduct, ...]
     freshness_met: bool
+    waited_ms: float = 0.0
 
 
 class ShardProblem(msgspec.Struct, frozen=True):

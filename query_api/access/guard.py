@@ -13,6 +13,7 @@ from query_api.access.keys import IN_HAND, KEY_LIMITS, PARTS
 from query_api.access.limits import KeyLimits
 from query_api.parts import Parts
 from schemas.clock import Clock
+from schemas.errors import InvalidQuery
 
 if TYPE_CHECKING:
     from query_api.routes.table import Route
@@ -82,12 +83,14 @@ async def _receive(request: web.Request) -> None:
     """Have the whole body here; the handler reads it from memory."""
     if not request.can_read_body:
         return
-    if request.content.is_eof():  # it came with the headers
-        await request.read()
-        return
     try:
+        if request.content.is_eof():  # it came with the headers
+            await request.read()
+            return
         async with asyncio.timeout(BODY_TIMEOUT_S):
             await request.read()
+    except web.RequestPayloadError as error:
+        raise InvalidQuery(f"the body cannot be read: {str(error)[:200]}") from None
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
 

@@ -103,8 +103,16 @@ def check_access(request: web.Request, host: str, origins: tuple[str, ...] = ())
     origin = request.headers.get("Origin")
     if not origin or request.method in _SAFE_METHODS or origin in origins:
         return
-    if urlsplit(origin).netloc != request.headers["Host"]:
+    if _netloc(origin) != request.headers["Host"]:
         raise HostRefused("a page of another origin may not change anything here")
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an Origin header; empty for one that is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 @lru_cache(maxsize=64)

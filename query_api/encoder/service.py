@@ -220,8 +220,12 @@ async def _serve(
 ) -> None:
     async with _opened(settings, encoder, metrics) as service:
         app = create_encoder_app(service, body_bytes_max=settings.body_bytes_max)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S)
-        await serve_app(runner, settings.host, settings.port, on_ready)
+        await serve_app(runner_of(app), settings.host, settings.port, on_ready)
+
+
+def runner_of(app: web.Application) -> web.AppRunner:
+    """Serves the application; the work of callers who have left is dropped, or a rush would outlast its cause."""
+    return web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S, handler_cancellation=True)
 
 
 @asynccontextmanager

@@ -44,12 +44,17 @@ class Extras:
     scatter: Scatter
     profiles: SessionProfiles
 
-    async def fetch(self, plan: Plan, tenant: str, query: Query, *, now_us: int) -> Extra:
-        """What the plan needs beside the candidates, at the same time as these are retrieved."""
-        reference, _ = await asyncio.gather(
-            self._reference(plan, tenant, query.product_id),
-            self._learn(plan, tenant, query.session),
-        )
+    async def fetch(self, plan: Plan, tenant: str, query: Query, *, now_us: int, timeout_ms: int) -> Extra:
+        """What the plan needs beside the candidates, at the same time as these are retrieved, and in no more time."""
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                reference, _ = await asyncio.gather(
+                    self._reference(plan, tenant, query.product_id),
+                    self._learn(plan, tenant, query.session),
+                )
+        except TimeoutError:
+            log.warning("not looked up in time", tenant=tenant)
+            reference = None
         profile = self.profiles.profile(tenant, query.session, now_us) if plan.is_personal else None
         return Extra(profile, reference)
 

@@ -209,9 +209,14 @@ async def list_newest(request: web.Request) -> web.Response:
     fields.check_declared(query.filter, searcher.attribute_types(caller.tenant))
     retrieved = await searcher.retrieve(caller, query, _NO_VECTOR, k=wanted, timeout_ms=timeout_ms)
     shown = [answers.product_of(hit, caller.tenant) for hit in retrieved.hits[page.offset : last]]
-    counted = facets.merged([each.facets for each in retrieved.shards.answers], query.facets)
+    shards = retrieved.shards
+    counted = facets.merged([each.facets for each in shards.answers], query.facets, is_partial=shards.is_partial)
     next_offset = last if len(retrieved.hits) > last else None
-    return answer(ProductPage(shown, next_offset, counted if query.facets else msgspec.UNSET))
+    return answer(
+        ProductPage(
+            shown, next_offset, ShardCount(shards.answered, shards.total), counted if query.facets else msgspec.UNSET
+        )
+    )
 
 
 async def look_up(request: web.Request) -> web.Response:

@@ -107,12 +107,12 @@ def cut(
     Args:
         k: results wanted; no fewer are retrieved.
         left_ms: of the search's time.
-        is_exact: the caller wants everything compared, so there are no probes to save.
+        is_exact: the caller wants everything compared, and nothing left out.
         may_be_partial: others can answer for a slow shard. Of a single one, or where the caller forbids it, giving up
             on the slow would leave no answer at all.
     """
     waited = left_ms - budgets.format
-    if step is Step.NONE:
+    if step is Step.NONE or is_exact:
         return Cut(plan, retrieve_ms=max(1, int(waited)))
     if not may_be_partial:
         step = min(step, Step.PROBES)
@@ -121,14 +121,14 @@ def cut(
         before = leaner
         leaner = _leaner(leaner, reached, k)
         changes = leaner != before or reached in (Step.PROBES, Step.PARTIAL)
-        if changes and not (reached is Step.PROBES and is_exact):
+        if changes:
             steps.append(reached)
     patience = int(min(max(waited, 1), budgets.retrieve)) if step is Step.PARTIAL else None
     return Cut(
         leaner,
         tuple(steps),
         _SKIPPED.get(min(step, Step.DIVERSITY), frozenset()),
-        EFFORT_HURRIED if step >= Step.PROBES and not is_exact else 1.0,
+        EFFORT_HURRIED if step >= Step.PROBES else 1.0,
         max(1, int(waited)),
         patience,
     )

@@ -11,19 +11,24 @@ SHOWN_MAX = 100
 """Values that an answer names."""
 
 
-def merged(parts: Sequence[dict[str, ShardFacet]], names: Sequence[str]) -> dict[str, Facet]:
-    """The facets asked for, in that order; a field that no product has is without values."""
-    return {name: _merged([part[name] for part in parts if name in part]) for name in names}
+def merged(
+    parts: Sequence[dict[str, ShardFacet]], names: Sequence[str], *, is_partial: bool = False
+) -> dict[str, Facet]:
+    """The facets asked for, in that order; a field that no product has is without values.
+
+    ``is_partial``: a shard did not answer, so that no count is exact.
+    """
+    return {name: _merged([part[name] for part in parts if name in part], is_partial) for name in names}
 
 
-def _merged(parts: Sequence[ShardFacet]) -> Facet:
+def _merged(parts: Sequence[ShardFacet], is_partial: bool) -> Facet:
     # By type too: 1, 1.0 and True are one key in Python. Numbers are one kind, so that 1 and 1.0 may meet.
     counts: Counter[tuple[bool, Scalar]] = Counter()
     for part in parts:
         counts.update({(isinstance(value, bool), value): count for value, count in part.values})
     ordered = sorted(counts.items(), key=lambda each: (-each[1], str(type(each[0][1])), each[0][1]))
     # Of one shard the first are exact, however many were left out; of several a value may be missing in any.
-    is_exact = len(parts) == 1 or all(part.distinct == len(part.values) for part in parts)
+    is_exact = not is_partial and (len(parts) == 1 or all(part.distinct == len(part.values) for part in parts))
     return Facet(
         kind=parts[0].kind if parts else None,
         values=[FacetValue(value, count) for (_, value), count in ordered[:SHOWN_MAX]],

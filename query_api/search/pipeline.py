@@ -51,6 +51,11 @@ class Retrieved(msgspec.Struct, frozen=True):
     hits: list[ShardHit]
     shards: Answers[ShardAnswer]
 
+    @property
+    def waited_ms(self) -> float:
+        """How long the slowest shard waited for what had to be applied; no part of ``timeout_ms``."""
+        return max([answer.waited_ms for answer in self.shards.answers], default=0.0)
+
 
 class RankedSearch(msgspec.Struct, frozen=True):
     """What was retrieved, and the candidates as the stages of ranking ordered them: more than are shown."""
@@ -132,18 +137,26 @@ class Searcher:
         if query.token.positions or query.session:
             needed, wait_ms = await self._freshness(caller, query)
         waited = self.clock.monotonic()
-        found = await self.vectors.resolve(query, caller.tenant, timeout_s=query.timeout_ms / 1000)
+        found = await self.vectors.resolve(
+            query,
+            caller.tenant,
+            timeout_s=query.timeout_ms / 1000,
+            min_applied=needed.min_applied,
+            wait_ms=wait_ms,
+        )
         resolved = self.clock.monotonic()
+        wait_ms, total_ms = max(0, wait_ms - int(found.waited_ms)), query.timeout_ms + found.waited_ms
 
         def left_ms() -> float:
-            return query.timeout_ms - (self.clock.monotonic() - waited) * 1000
+            return total_ms - (self.clock.monotonic() - waited) * 1000
 
-        if (left := query.timeout_ms - (resolved - waited) * 1000) <= 0:
+        if (left := total_ms - (resolved - waited) * 1000) <= 0:
             raise DeadlineExceeded(f"the query's vector alone took longer than timeout_ms={query.timeout_ms}")
         ranked = await self.ranked(
             caller, query, found, needed=needed, wait_ms=wait_ms, left_ms=left_ms, step=self.step(step, left)
         )
-        is_met = _is_met(query, needed, ranked.retrieved.shards)
+        total_ms += ranked.retrieved.waited_ms
+        is_met = _is_met(query, needed, ranked.retrieved.shards, is_fresh=found.is_fresh)
         nearest = ranked.outcome.pool[: query.k]
         shown = [] if self.is_no_match(query, found, ranked) else nearest
         regions = await region_search.searched(self, caller, query, step, left_ms=left_ms) if query.regions else UNSET
@@ -201,7 +214,7 @@ class Searcher:
             caller, query, found, needed=needed, wait_ms=wait_ms, timeout_ms=timeout_ms, k=plan.retrieved, cut=cut
         )
         if plan.needs_more:
-            fetching = self.extras.fetch(plan, caller.tenant, query, now_us=now_us)
+            fetching = self.extras.fetch(plan, caller.tenant, query, now_us=now_us, timeout_ms=timeout_ms)
             retrieved, extra = await asyncio.gather(retrieving, fetching)
         else:
             retrieved, extra = await retrieving, Extra()
@@ -217,7 +230,13 @@ class Searcher:
         )
         pinned = await self._pinned(caller, plan, found, retrieved, timeout_ms) if plan.pins else []
         searched_at = self.clock.monotonic()
-        outcome = await self.ranker.rank(plan, retrieved.hits + pinned, asked, left_ms=left_ms, skip=cut.skip)
+        outcome = await self.ranker.rank(
+            plan,
+            retrieved.hits + pinned,
+            asked,
+            left_ms=lambda: left_ms() + retrieved.waited_ms,
+            skip=cut.skip,
+        )
         for each in cut.steps:
             self.metrics.count("freshlens_degraded_total", step=each.name.lower())
         return RankedSearch(retrieved, outcome, cut, asked, searched_at)
@@ -356,7 +375,9 @@ class Searcher:
             timings_ms=timings_ms,
             warnings=[*_warnings(shards, is_met), *ranked.cut.warnings, *ranked.outcome.warnings],
             ranking=_ranking(ranked) if explain else UNSET,
-            facets=facets.merged([each.facets for each in shards.answers], query.facets) if query.facets else UNSET,
+            facets=facets.merged([each.facets for each in shards.answers], query.facets, is_partial=shards.is_partial)
+            if query.facets
+            else UNSET,
         )
 
     def _tell(
@@ -416,9 +437,9 @@ def _ranking(ranked: RankedSearch) -> answers.RankingFacts:
     )
 
 
-def _is_met(query: Query, needed: Requirement, shards: Answers[ShardAnswer]) -> bool:
+def _is_met(query: Query, needed: Requirement, shards: Answers[ShardAnswer], *, is_fresh: bool) -> bool:
     """Whether the answer is as fresh as asked; raises FreshnessUnmet, ShardUnavailable where it must not be less."""
-    is_met = needed.is_covered
+    is_met = needed.is_covered and is_fresh
     for answer in shards.answers:
         is_met = is_met and answer.freshness_met
     if query.require and (not is_met or shards.is_partial):

@@ -1,8 +1,9 @@
 """From what was asked to one vector of the lane's space."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from query_api.query.parts import Crop, Part, composed
 from query_api.query.request import Query
 from query_api.shards.scatter import Scatter
 from schemas.embeddings import Vector, from_fp16
-from schemas.errors import InvalidQuery, NotFound
+from schemas.errors import DeadlineExceeded, InvalidQuery, NotFound
 from schemas.lane import Lane
 from schemas.shard import ShardLookup, ShardProduct
 
@@ -27,12 +28,24 @@ class QueryVector(msgspec.Struct, frozen=True):
         timings_ms: what decoding and encoding took.
         exclude: products that were asked about, and are no answer.
         flags: what is wrong with the pictures, those of each in turn; see :mod:`query_api.query.picture_gate`.
+        is_fresh: whether the products that were asked about were looked up as fresh as asked.
+        waited_ms: how long that was waited for, outside ``timeout_ms``.
     """
 
     vector: Vector | None
     timings_ms: dict[str, float]
     exclude: frozenset[str] = frozenset()
     flags: tuple[tuple[str, ...], ...] = ()
+    is_fresh: bool = True
+    waited_ms: float = 0.0
+
+
+class _Product(NamedTuple):
+    """The vector of a product's first view, and how it was looked up."""
+
+    vector: Vector
+    is_fresh: bool
+    waited_ms: float
 
 
 class QueryVectors:
@@ -43,13 +56,24 @@ class QueryVectors:
         self._encoder = encoder
         self._scatter = scatter
 
-    async def resolve(self, query: Query, tenant: str, *, timeout_s: float) -> QueryVector:
+    async def resolve(
+        self,
+        query: Query,
+        tenant: str,
+        *,
+        timeout_s: float,
+        min_applied: Mapping[int, int] = MappingProxyType({}),
+        wait_ms: int = 0,
+    ) -> QueryVector:
         """The vector of a query; None for one with a filter only.
+
+        Args:
+            min_applied: what a shard has to have applied when it tells of products, waiting up to ``wait_ms`` for it.
 
         Raises:
             EncoderUnavailable, InvalidRecord: as the encoder says.
             NotFound, InvalidQuery: a product is not there, or has no picture to compare with; parts cancel out.
-            ShardUnavailable: nobody knows the product now.
+            ShardUnavailable: nobody knows the product now. DeadlineExceeded: a shard did not say in time.
         """
         parts = query.parts
         if len(parts) == 1 and parts[0].vector is not None:
@@ -57,42 +81,59 @@ class QueryVectors:
         if not parts:
             return QueryVector(None, {})
         encoded, looked_up = await asyncio.gather(
-            self._encoded(parts, tenant, timeout_s=timeout_s), self._looked_up(parts, tenant)
+            self._encoded(parts, tenant, timeout_s=timeout_s),
+            self._looked_up(parts, tenant, min_applied, wait_ms, timeout_s=timeout_s),
         )
         given = {place: part.vector for place, part in enumerate(parts) if part.vector is not None}
-        vectors = given | encoded.vectors | looked_up
+        vectors = given | encoded.vectors | {place: product.vector for place, product in looked_up.items()}
         return QueryVector(
             composed([vectors[place] for place in range(len(parts))], [part.weight for part in parts]),
             encoded.timings_ms,
             frozenset(part.product_id for part in parts if part.product_id is not None),
             encoded.flags,
+            is_fresh=all(product.is_fresh for product in looked_up.values()),
+            waited_ms=max((product.waited_ms for product in looked_up.values()), default=0.0),
         )
 
     async def regions(self, image: bytes, *, timeout_s: float) -> tuple[Crop, ...]:
         """Where objects may be in a picture; raises EncoderUnavailable, InvalidRecord."""
         return (await self._encoder.regions(RegionsRequest(image=image), timeout_s=timeout_s)).boxes
 
-    async def of_product(self, product_id: str, tenant: str) -> Vector:
-        """The vector of a product's first view; raises as :meth:`resolve`."""
-        product = await self.product(product_id, tenant, with_vectors=True)
+    async def _of_product(self, product_id: str, tenant: str, min_applied: Mapping[int, int], wait_ms: int) -> _Product:
+        found = await self._scatter.lookup(self._lookup(product_id, tenant, True, min_applied, wait_ms))
+        product = next((product for answer in found.answers for product in answer.products), None)
         if product is None or not product.visible:
             raise NotFound(f"there is no product {product_id!r} in tenant {tenant!r}")
         if not product.vectors:
             raise InvalidQuery(f"product {product_id!r} has no picture or vector to compare with")
-        return from_fp16(product.vectors[0], self._lane.space.dim)
+        return _Product(
+            from_fp16(product.vectors[0], self._lane.space.dim),
+            all(answer.freshness_met for answer in found.answers),
+            max(answer.waited_ms for answer in found.answers),
+        )
 
     async def product(self, product_id: str, tenant: str, *, with_vectors: bool = False) -> ShardProduct | None:
         """A product as the fold has it; None if it was never seen. Raises ShardUnavailable."""
-        found = await self._scatter.lookup(
-            ShardLookup(
-                lane=self._lane.name,
-                layout_id=self._lane.layout.layout_id,
-                tenant=tenant,
-                product_ids=(product_id,),
-                with_vectors=with_vectors,
-            )
-        )
+        found = await self._scatter.lookup(self._lookup(product_id, tenant, with_vectors))
         return next((product for answer in found.answers for product in answer.products), None)
+
+    def _lookup(
+        self,
+        product_id: str,
+        tenant: str,
+        with_vectors: bool,
+        min_applied: Mapping[int, int] = MappingProxyType({}),
+        wait_ms: int = 0,
+    ) -> ShardLookup:
+        return ShardLookup(
+            lane=self._lane.name,
+            layout_id=self._lane.layout.layout_id,
+            tenant=tenant,
+            product_ids=(product_id,),
+            with_vectors=with_vectors,
+            min_applied=dict(min_applied),
+            wait_ms=wait_ms,
+        )
 
     async def _encoded(self, parts: Sequence[Part], tenant: str, *, timeout_s: float) -> "_Encoded":
         """The vectors of pictures and texts by their place; a picture and a text travel together."""
@@ -104,10 +145,20 @@ class QueryVectors:
         )
         return _encoded(pairs, answers)
 
-    async def _looked_up(self, parts: Sequence[Part], tenant: str) -> dict[int, Vector]:
+    async def _looked_up(
+        self, parts: Sequence[Part], tenant: str, min_applied: Mapping[int, int], wait_ms: int, *, timeout_s: float
+    ) -> dict[int, _Product]:
         wanted = {place: part.product_id for place, part in enumerate(parts) if part.product_id is not None}
-        vectors = await asyncio.gather(*(self.of_product(product_id, tenant) for product_id in wanted.values()))
-        return dict(zip(wanted, vectors, strict=True))
+        if not wanted:
+            return {}
+        try:
+            async with asyncio.timeout(timeout_s + wait_ms / 1000):
+                products = await asyncio.gather(
+                    *(self._of_product(product_id, tenant, min_applied, wait_ms) for product_id in wanted.values())
+                )
+        except TimeoutError:
+            raise DeadlineExceeded("timeout_ms is used up before the product that was asked about was known") from None
+        return dict(zip(wanted, products, strict=True))
 
 
 class _Encoded(NamedTuple):

@@ -1,7 +1,7 @@
 """Doubles of everything the API talks to: an exact shard in memory, an encoder that hashes, a Kafka that remembers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -125,6 +125,10 @@ class FakeShard:
     hidden: frozenset[str] = frozenset()
     """Products that approximate search misses."""
     asked: list[ShardSearch | ShardLookup] = field(default_factory=list)
+    arriving: Callable[[], float] | None = None
+    """Called by who may wait for what is not applied yet: how many milliseconds that took."""
+    answering: asyncio.Event | None = None
+    """A look-up is not answered before it is set."""
 
     def put(self, *products: ShardProduct, tenant: str = "default") -> None:
         for product in products:
@@ -132,6 +136,7 @@ class FakeShard:
 
     async def search(self, request: ShardSearch) -> ShardAnswer:
         self._note(request)
+        waited_ms = self._waited(request)
         found = [
             self._hit(product, request)
             for (tenant, _), product in self.products.items()
@@ -152,6 +157,7 @@ class FakeShard:
             total_candidates=len(hits),
             freshness_met=self._is_fresh(request.min_applied),
             search_ms=0.1,
+            waited_ms=waited_ms,
             warnings=self.warnings,
             facets={name: self.facets[name] for name in request.facets if name in self.facets},
             unknown_fields=self._unknown(request),
@@ -166,12 +172,21 @@ class FakeShard:
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
         self._note(request)
+        if self.answering is not None:
+            await self.answering.wait()
+        waited_ms = self._waited(request)
         known = [self.products.get((request.tenant, name)) for name in request.product_ids]
         return ShardProducts(
             state=self.state(),
             products=tuple(product for product in known if product is not None),
             freshness_met=self._is_fresh(request.min_applied),
+            waited_ms=waited_ms,
         )
+
+    def _waited(self, request: ShardSearch | ShardLookup) -> float:
+        if self.arriving is None or not request.wait_ms or self._is_fresh(request.min_applied):
+            return 0.0
+        return self.arriving()
 
     def state(self) -> ShardState:
         return ShardState(

@@ -55,8 +55,15 @@ def test_only_what_changes_something_is_said() -> None:
     assert cut(LEAN, Step.DIVERSITY, k=10, left_ms=100, is_exact=False).warnings == []
     (warning,) = cut(LEAN, Step.PROBES, k=10, left_ms=100, is_exact=False).warnings
     assert warning.startswith("degraded: probes: ")
-    exact = cut(LEAN, Step.PROBES, k=10, left_ms=100, is_exact=True)
-    assert (exact.warnings, exact.effort) == ([], 1.0), "who asks for everything gets everything"
+    for step in Step:
+        exact = cut(FULL, step, k=10, left_ms=100, is_exact=True)
+        assert (exact.plan, exact.steps, exact.skip, exact.effort, exact.patience_ms) == (
+            FULL,
+            (),
+            frozenset(),
+            1.0,
+            None,
+        )
 
 
 def test_a_shard_that_nobody_can_stand_in_for_is_waited_for() -> None:

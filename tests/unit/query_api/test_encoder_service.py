@@ -17,7 +17,7 @@ from processors.encoders.encoder import PictureForm, Pixels
 from processors.pictures.decode import Crop, Decoded, Quality
 from query_api.encoder.client import NoEncoder, RemoteEncoder
 from query_api.encoder.micro_batches import MicroBatches
-from query_api.encoder.service import EncoderService, create_encoder_app
+from query_api.encoder.service import EncoderService, create_encoder_app, runner_of
 from query_api.encoder.wire import EncodeRequest, RegionsRequest
 from query_api.shards.remote import open_session
 from schemas.embeddings import Space, Vector
@@ -264,3 +264,19 @@ def test_null_metrics_will_do() -> None:
     service = EncoderService(StubEncoder(), StubDecoder(), NullMetrics())
     assert service.health().space == "test:16"
     service.close()
+
+
+async def test_the_work_of_callers_who_left_is_dropped(service: EncoderService, encoder: StubEncoder) -> None:
+    encoder.gate.clear()
+    runner = runner_of(create_encoder_app(service, body_bytes_max=1_000_000))  # as the process serves it
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with open_session() as session:
+        client = RemoteEncoder(session, f"http://127.0.0.1:{runner.addresses[0][1]}", SPACE)
+        leaving = [client.encode(EncodeRequest(text=f"t{number}"), timeout_s=0.1) for number in range(40)]
+        assert all(isinstance(each, Exception) for each in await asyncio.gather(*leaving, return_exceptions=True))
+        encoder.gate.set()
+        await client.encode(EncodeRequest(text="honest"), timeout_s=5)
+        assert sum(encoder.batches) <= 10, "two batches of four were in the model or on the way"
+    await runner.cleanup()

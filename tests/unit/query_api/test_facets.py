@@ -68,6 +68,7 @@ def test_what_several_shards_left_out_is_not_exact() -> None:
     assert merged([cut], ["f"])["f"].exact, "of one shard, the first are the first"
     assert not merged([cut, counts("string", {"b": 1})], ["f"])["f"].exact
     assert merged([], ["f"])["f"].values == []
+    assert not merged([cut], ["f"], is_partial=True)["f"].exact, "another shard did not answer"
 
 
 def test_true_and_one_are_two_values() -> None:
@@ -144,3 +145,14 @@ async def test_the_list_of_products_is_filtered_and_counted_too(api: Api) -> Non
     assert "facets" not in await (await api.client.get("/v1/products")).json()
     assert (await api.client.get("/v1/products", params={"filter": "no JSON"})).status == 400
     assert api.records() == []
+
+
+async def test_a_page_of_products_says_that_a_shard_is_missing(tmp_path: Path) -> None:
+    async with running_api(tmp_path, shards=2) as api:
+        api.shards[0].put(shard_product("a"))
+        api.shards[0].facets = {"color": COLOURS}
+        api.shards[1].is_dead = True
+        page = await (await api.client.get("/v1/products", params={"facets": "color"})).json()
+        assert [each["product_id"] for each in page["products"]] == ["a"]
+        assert page["shards"] == {"answered": 1, "total": 2}
+        assert page["facets"]["color"]["exact"] is False

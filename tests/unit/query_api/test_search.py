@@ -1,5 +1,6 @@
 """POST /v1/search as a caller sees it."""
 
+import asyncio
 import base64
 import json
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from schemas.feedback import Search
 from schemas.progress import Position, ProgressFact, ReadToken, decode_token
-from schemas.shard import ShardSearch
+from schemas.shard import ShardProduct, ShardSearch
 from tests.unit.query_api.doubles import DIM, JPEG, LOG_ID, SPACE, Api, running_api, shard_product, vector_of
 
 
@@ -302,3 +303,51 @@ async def test_what_is_refused_beside_a_raw_picture(api: Api, parameters: dict, 
     response = await api.client.post("/v1/search", data=JPEG, headers={"Content-Type": "image/jpeg"}, params=parameters)
     assert response.status == 400
     assert (await response.json())["code"] == code
+
+
+def arriving_at(api: Api, offset: int, *products: ShardProduct, after_s: float = 0.15) -> str:
+    """Have the shard apply so much once somebody waits for it; the read token that asks for it."""
+
+    def arrive() -> float:
+        api.clock.advance(after_s)
+        api.shard.put(*products)
+        api.shard.applied = {0: offset}
+        return after_s * 1000
+
+    api.shard.arriving = arrive
+    return ReadToken((Position(LOG_ID, "index-log", 0, offset - 1),)).encode()
+
+
+async def test_a_product_that_was_just_published_can_be_asked_about_with_its_token(api: Api) -> None:
+    token = arriving_at(api, 20, shard_product("new", vector=vector_of("b")))
+    answer = await search(api, product_id="new", min_offset=token, wait_ms=5000)
+    assert answer["freshness_met"] is True
+    assert ids(answer)[0] == "b", "its look is the new one"
+
+
+async def test_a_look_up_that_is_older_than_asked_is_said(api: Api) -> None:
+    token = ReadToken((Position(LOG_ID, "index-log", 0, 19),)).encode()
+    assert (await search(api, product_id="a", min_offset=token))["freshness_met"] is False
+    assert (await search(api, 412, product_id="a", min_offset=token, require=True))["code"] == "freshness-unmet"
+
+
+@pytest.mark.parametrize("asked", [{"product_id": "a"}, {"text": "a"}])
+async def test_waiting_for_freshness_takes_nothing_of_the_timeout(api: Api, asked: dict[str, str]) -> None:
+    token = arriving_at(api, 20, after_s=0.29)
+    answer = await search(api, **asked, min_offset=token, wait_ms=5000, timeout_ms=300, diversity=0.5)
+    assert answer["freshness_met"] is True
+    assert answer["warnings"] == []
+
+
+async def test_a_shard_that_does_not_tell_of_a_product_is_waited_for_no_longer_than_the_timeout(api: Api) -> None:
+    api.shard.answering = asyncio.Event()
+    assert (await search(api, 504, product_id="a", timeout_ms=30))["code"] == "deadline-exceeded"
+    await search(api, vector=vector_of("a").tolist(), timeout_ms=30)
+    api.shard.answering.set()
+
+
+async def test_a_token_of_too_many_positions_is_refused(api: Api) -> None:
+    token = ReadToken(tuple(Position("", "product-added", number, 0) for number in range(5_000))).encode()
+    problem = await search(api, 400, text="a", min_offset=token, wait_ms=1000)
+    assert problem["code"] == "invalid-query"
+    assert "5000 positions" in problem["detail"]

@@ -1,5 +1,8 @@
 """Read tokens, and what a reader must have applied (HOLES 10)."""
 
+import base64
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +78,12 @@ def test_the_fact_that_asks_least_beyond_what_is_applied_is_chosen() -> None:
     early, late = fact(11, {"0": 5, "1": 100}), fact(20, {"0": 50, "1": 101})
     assert required_offsets(POSITION, [late, early], {0: 4, 1: 99}) == early.reach_by_partition
     assert required_offsets(POSITION, [late], {}) == late.reach_by_partition
+
+
+@pytest.mark.parametrize(
+    "place", [{0: 2**64 - 1}, {0: 2**63 - 1}, {-1: 0}, {2**31: 0}, {0: -1}], ids=["64", "63", "negative", "31", "below"]
+)
+def test_a_token_with_a_place_that_no_log_has_is_refused(place: dict[int, int]) -> None:
+    packed = msgspec.msgpack.encode([("", "index-log", place)])
+    with pytest.raises(InvalidQuery):
+        decode_token(base64.urlsafe_b64encode(packed).decode())
