@@ -146,6 +146,10 @@ def list_command(context: Context, limit: int, as_json: bool) -> None:
         print_json(answer)
     else:
         _print_table(answer.products)
+        if answer.shards.answered < answer.shards.total:
+            click.echo(
+                f"{answer.shards.answered} of {answer.shards.total} shards answered: products are missing", err=True
+            )
 
 
 def parsed_filter(text: str | None) -> dict[str, Any] | None:

@@ -51,6 +51,15 @@ async def test_search_prints_a_table_or_the_apis_json(freshlens: Command, tmp_pa
     assert "no match" in filtered.stdout
 
 
+async def test_a_list_without_one_of_the_shards_says_so(tmp_path: Path) -> None:
+    async with running_api(tmp_path, shards=2) as api:
+        api.shards[1].is_dead = True
+        runner = CliRunner(env={"FRESHLENS_URL": str(api.client.make_url("/"))})
+        listed = await asyncio.to_thread(runner.invoke, cli, ["--data", str(tmp_path / "data"), "products", "list"])
+    assert listed.exit_code == 0
+    assert "1 of 2 shards answered: products are missing" in listed.stderr
+
+
 @pytest.mark.parametrize("filter_", ["{", "[1]", "5"])
 async def test_a_filter_that_is_no_json_object_is_wrong_usage(freshlens: Command, filter_: str) -> None:
     assert (await freshlens("search", "--filter", filter_)).exit_code == 2
