@@ -8,6 +8,9 @@ from streams.intake import Intake
 from streams.ledger import AckLedger
 from streams.ledger_consumer import LedgerConsumer
 
+WAITING_MAX = 16
+"""Records read and not taken yet, beyond which no more are read: each may have a megabyte."""
+
 
 async def run_hot_lane(consumer: LedgerConsumer, intake: Intake, ledger: AckLedger) -> None:
     """Hand every record to ``intake`` until cancelled; what is not finished then is delivered again.
@@ -20,7 +23,7 @@ async def run_hot_lane(consumer: LedgerConsumer, intake: Intake, ledger: AckLedg
     async with consumer.subscribed():
         try:
             while True:
-                consumer.hold_back(bool(waiting))
+                consumer.hold_back(len(waiting) >= WAITING_MAX)
                 waiting.extend(await consumer.polled())
                 if taking is None or taking.done():
                     if taking is not None:
