@@ -27,6 +27,10 @@ class CommandContext:
     tenant: str = "shop"
 
     @property
+    def environ(self) -> dict[str, str]:
+        return {}
+
+    @property
     def data(self) -> Path:
         return self.folder
 
