@@ -9,7 +9,7 @@ import pytest
 
 from schemas.feedback import Search
 from schemas.progress import Position, ProgressFact, ReadToken, decode_token
-from schemas.shard import ShardProduct, ShardSearch
+from schemas.shard import ShardLookup, ShardProduct, ShardSearch
 from tests.unit.query_api.doubles import DIM, JPEG, LOG_ID, SPACE, Api, running_api, shard_product, vector_of
 
 
@@ -351,3 +351,13 @@ async def test_a_token_of_too_many_positions_is_refused(api: Api) -> None:
     problem = await search(api, 400, text="a", min_offset=token, wait_ms=1000)
     assert problem["code"] == "invalid-query"
     assert "5000 positions" in problem["detail"]
+
+
+async def test_what_a_session_clicked_on_is_waited_for_no_longer_than_the_candidates(api: Api) -> None:
+    click = {"query_id": "q", "product_id": "b", "position": 1, "kind": "click", "session": "s"}
+    assert (await api.client.post("/v1/feedback", json=click)).status == 202
+    api.shard.answering = asyncio.Event()
+    async with asyncio.timeout(10):
+        answer = await search(api, vector=vector_of("a").tolist(), session="s", timeout_ms=250)
+    assert ids(answer)[0] == "a"
+    assert any(isinstance(asked, ShardLookup) for asked in api.shard.asked), "it was asked for"
