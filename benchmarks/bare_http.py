@@ -7,6 +7,7 @@ quick a machine is, and what the rest of a search costs there.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -25,6 +26,7 @@ import numpy as np
 import uvloop
 from aiohttp import web
 
+from benchmarks.own_vectors import K
 from index_nodes.generations import ivf
 from index_nodes.generations.manifest import IndexFacts
 from index_nodes.rows.exact import ExactRows
@@ -34,7 +36,6 @@ from schemas.embeddings import Vector
 
 class _Body(msgspec.Struct):
     vector: list[float]
-    k: int = 10
 
 
 @contextmanager
@@ -69,13 +70,10 @@ async def found(url: str, queries: Vector) -> list[list[str]]:
 
 
 def _wait_for(url: str) -> None:
-    """Until both have had time to load: who is ready first answers."""
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=30)
-        except urllib.error.HTTPError:
-            time.sleep(2)
-            return
+    """Who is ready first answers that there is no such page; the others have had as long to load, and a little more."""
+    with contextlib.suppress(urllib.error.HTTPError):
+        urllib.request.urlopen(url, timeout=30)
+    time.sleep(2)
 
 
 async def _serve(folder: Path, descriptor: int) -> None:
@@ -84,12 +82,12 @@ async def _serve(folder: Path, descriptor: int) -> None:
     refined = faiss.IndexRefine(index.index, index.exact.index)
     lists = faiss.SearchParametersIVF(nprobe=facts.nprobe)
     decoder, encoder = msgspec.json.Decoder(_Body), msgspec.json.Encoder()
-    probed = {10: faiss.IndexRefineSearchParameters(k_factor=facts.rescored / 10, base_index_params=lists)}
+    probed = faiss.IndexRefineSearchParameters(k_factor=facts.rescored / K, base_index_params=lists)
 
     async def search(request: web.Request) -> web.Response:
         body = decoder.decode(await request.read())
         query = np.asarray([body.vector], np.float32)
-        scores, rows = refined.search(query, body.k, params=probed[body.k])
+        scores, rows = refined.search(query, K, params=probed)
         found = [
             {"product_id": f"v{row}", "score": score}
             for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)
