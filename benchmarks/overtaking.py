@@ -1,7 +1,7 @@
 """Do deletes, prices and the hot lane overtake a flood of pictures behind a slow model?
 
-Real workers on a real Kafka, with a stand-in for the model that takes 250 ms a call. Published → confirmed on
-index-log, once idle and once with the flood queued: the differences are what waiting in line would cost.
+Real workers on a real Kafka, with a stand-in for the model that takes 250 ms of a core for each picture. Published →
+confirmed on index-log, once idle and once with the flood queued: the differences are what waiting in line would cost.
 
     python -m benchmarks.overtaking [--flood 30000] [--each 200]
 """
@@ -81,7 +81,7 @@ def flood(bench: Bench, count: int) -> None:
 
 def measure(bench: Bench, count: int, each: int) -> dict[str, Any]:
     """Idle, then with the flood queued."""
-    bench.start("embed", STUB_DELAY_S=MODEL_S)
+    bench.start("embed", STUB_PICTURE_S=MODEL_S)
     bench.start("deletes")
     overtaking = Overtaking(bench)
     overtaking.latencies(10)

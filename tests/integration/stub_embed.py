@@ -1,11 +1,12 @@
 """An embed worker with a stand-in for the model: the mean colour of a picture, the length of a text. No torch.
 
-STUB_DELAY_S slows every call with pictures down, STUB_ROOM bounds the events in flight, STUB_FAIL=1 is a bad deploy,
-STUB_DECODER another module for the children that decode. A text with "poison" kills the process. Prints READY, and
-metrics at the end.
+STUB_PICTURE_S is the processor time that each picture takes, STUB_ROOM bounds the events in flight, STUB_FAIL=1 is a
+bad deploy, STUB_DECODER another module for the children that decode. A text with "poison" kills the process. Prints
+READY, and metrics at the end.
 """
 
 import functools
+import hashlib
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ from schemas.metrics import RecordingMetrics
 from streams import worker
 from streams.settings import StreamsSettings
 
+_BLOCK = bytes(1 << 20)
+
 
 class MeanColour:
     """(r, g, b, 1) of unit norm."""
@@ -29,11 +32,11 @@ class MeanColour:
     encoder_id = "mean-colour"
     form = PictureForm(16)
 
-    def __init__(self, delay_s: float) -> None:
-        self.delay_s = delay_s
+    def __init__(self, picture_s: float) -> None:
+        self.picture_s = picture_s
 
     def encode_images(self, pictures: Pixels) -> Vector:
-        time.sleep(self.delay_s)
+        _keep_busy(self.picture_s * len(pictures))
         means = pictures.reshape(len(pictures), -1, 3).mean(axis=1) / 255
         return _unit(np.concatenate([means, np.ones((len(pictures), 1))], axis=1))
 
@@ -46,6 +49,13 @@ class MeanColour:
 
     def count_tokens(self, text: str) -> tuple[int, int]:
         return len(text), 0
+
+
+def _keep_busy(seconds: float) -> None:
+    """Batches are cut by processor time: a model that slept would look free, and be given everything at once."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        hashlib.sha256(_BLOCK)  # lets other threads run meanwhile, as a model does
 
 
 def _unit(vectors: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Vector:
@@ -64,7 +74,7 @@ def main() -> None:
     if room := os.environ.get("STUB_ROOM"):
         worker.INFLIGHT_EVENTS_MAX = int(room)
     if sys.argv[1] == "embed" and settings.encoder == "bundled":
-        worker.run_embed(settings, MeanColour(float(os.environ.get("STUB_DELAY_S", "0"))), metrics, ready)
+        worker.run_embed(settings, MeanColour(float(os.environ.get("STUB_PICTURE_S", "0"))), metrics, ready)
     else:
         worker.run("embed" if sys.argv[1] == "embed" else "deletes", settings, metrics, ready)
     for (name, labels), value in metrics.values.items():

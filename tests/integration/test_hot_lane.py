@@ -26,8 +26,8 @@ def hot(bench: Bench, event: ProductAdded) -> Position:
 
 
 def queue_slowly(bench: Bench) -> None:
-    """150 pictures, none like another, before a model that takes two a second."""
-    bench.start(STUB_DELAY_S="0.25")
+    """150 pictures, none like another, before a model that takes four a second at best."""
+    bench.start(STUB_PICTURE_S="0.25")
     for number, colour in enumerate(COLOURS):
         bench.add(pictured(f"q{number}", colour))
     until(lambda: bool(bench.indexed()), "the first of the queue")
@@ -68,7 +68,7 @@ def test_the_newer_of_both_lanes_wins_whichever_comes_first(bench: Bench) -> Non
 
 
 def test_kill_9_loses_nothing_of_the_hot_lane_and_poison_is_a_dead_letter(bench: Bench) -> None:
-    worker = bench.start(STUB_DELAY_S="0.1")
+    worker = bench.start(STUB_PICTURE_S="0.1")
     products = [f"h{number}" for number in range(100)]
     for product, colour in zip(products, COLOURS, strict=False):
         key = f"shop/{product}".encode()

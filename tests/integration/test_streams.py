@@ -142,7 +142,7 @@ def test_facts_say_how_far_index_log_must_be_read(bench: Bench) -> None:
 
 
 def test_kill_9_and_restart_lose_nothing(bench: Bench) -> None:
-    worker = bench.start(STUB_DELAY_S="0.02")
+    worker = bench.start(STUB_PICTURE_S="0.01")
     products = [f"p{number}" for number in range(400)]
     for number, product in enumerate(products):
         bench.add(pictured(product, f"rgb({number % 256}, {number // 256}, 9)"))
@@ -150,7 +150,7 @@ def test_kill_9_and_restart_lose_nothing(bench: Bench) -> None:
         known = len(bench.indexed())
         until(lambda known=known: len(bench.indexed()) > known, "some progress before the kill")  # type: ignore[misc]
         worker.kill()
-        worker = bench.start(STUB_DELAY_S="0.02")
+        worker = bench.start(STUB_PICTURE_S="0.01")
     bench.until_indexed(*products)
     until(lambda: bench.watermarks("product-added") == 400, "facts about all events")
     printed = worker.stop()
@@ -162,7 +162,7 @@ def test_kill_9_and_restart_lose_nothing(bench: Bench) -> None:
 
 
 def test_prices_overtake_queued_pictures_and_known_pictures_skip_the_model(bench: Bench) -> None:
-    worker = bench.start(STUB_DELAY_S="1")
+    worker = bench.start(STUB_PICTURE_S="1")
     bench.add(pictured("known"))
     bench.until_indexed("known")
     for number in range(100):

@@ -149,7 +149,7 @@ def test_a_decoder_that_aborts_costs_its_picture(bench: Bench) -> None:
 
 
 def test_deletes_and_prices_overtake_5000_queued_pictures(bench: Bench) -> None:
-    bench.start("embed", STUB_DELAY_S="2")
+    bench.start("embed", STUB_PICTURE_S="2")
     bench.start("deletes")
     for number in range(5_000):
         bench.add(slow(number))
@@ -164,7 +164,7 @@ def test_deletes_and_prices_overtake_5000_queued_pictures(bench: Bench) -> None:
 
 
 def test_prices_overtake_what_the_worker_has_no_room_for_and_their_turn_changes_nothing(bench: Bench) -> None:
-    worker = bench.start("embed", STUB_DELAY_S="0.5", STUB_ROOM="20")
+    worker = bench.start("embed", STUB_PICTURE_S="0.03", STUB_ROOM="20")
     for number in range(300):
         bench.add(slow(number))
     bench.send("product-added", b"garbage", b"shop/garbage")
