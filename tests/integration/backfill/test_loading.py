@@ -35,7 +35,7 @@ HOUR_US = 3_600_000_000
 class Counting(MeanColour):
     """Counts what it encodes; ``is_broken``: fails always."""
 
-    delay_s: float = 0.0
+    picture_s: float = 0.0
     is_broken: bool = False
     pictures: int = 0
 
