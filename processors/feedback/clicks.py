@@ -27,8 +27,8 @@ class Windows:
     Attributes:
         window_us: length of a window.
         lateness_us: a window is finished this long after its last search arrived; a click waits as long for its search.
-        events_max: searches and clicks held; beyond, those of the oldest windows are let go early and only their
-            counts stay, so that a later click on one of them finds no search.
+        events_max: searches and clicks held; beyond, the oldest are let go early: of windows only their counts stay,
+            so that a later click on one of them finds no search.
     """
 
     window_us: int = 60_000_000
@@ -146,14 +146,25 @@ class ClickJoin(Generic[Receipt]):
             self._give_up(query_id)
         while len(self._windows) > WINDOWS_MAX:
             self._release(self._windows.pop(next(iter(self._windows))))
-        while self.is_full:
-            oldest = next((held for held in self._windows.values() if held.receipts), None)
-            if oldest is not None:
-                self._release(oldest)
-            else:
-                self._give_up(next(iter(self._waiting)))
+        if self.is_full:
+            self._make_room()
         finished, self._finished = self._finished, Finished()
         return finished
+
+    def _make_room(self) -> None:
+        """Let go of a tenth at once, for whoever is at the bound would come back with every event.
+
+        The oldest goes first, whether window or waiting click: else one tenant's clicks without a search, of which there
+        may be any number, would push out the searches of all others.
+        """
+        while self._held > self._rules.events_max - self._rules.events_max // 10:
+            oldest = next((held for held in self._windows.values() if held.receipts), None)
+            query_id, clicks = next(iter(self._waiting.items()), ("", None))
+            if clicks and (oldest is None or clicks[0].since_us < oldest.last_search_us):
+                self._give_up(query_id)
+            else:
+                assert oldest is not None, "whatever is held lies in a window or waits"
+                self._release(oldest)
 
     def _join(self, click: Click, receipt: Receipt) -> None:
         answered, held = self._of_query[click.query_id]

@@ -187,6 +187,23 @@ def test_too_many_clicks_without_a_search_are_let_go() -> None:
     assert (finished.receipts, finished.dropped) == ([0, 1], Counter({"no-search": 2}))
 
 
+def test_clicks_of_one_tenant_without_a_search_leave_the_searches_of_another_alone() -> None:
+    join: ClickJoin[object] = ClickJoin(Windows(60 * SECOND, 600 * SECOND, events_max=20))
+    finishes = 0
+    for number in range(100):
+        events: list[Search | Click] = [click(query_id=f"order-{number}", tenant="noisy")]
+        if number % 10 == 9:
+            events += [search(f"q{number}", searched_at=START + number * SECOND), click(query_id=f"q{number}")]
+        for event in events:
+            add(join, event, now=NOW + number * SECOND)
+            if join.is_full:
+                finishes += 1
+                join.finish(NOW + number * SECOND)
+    rows = [row for row in join.changed() if row.tenant == "shop"]
+    assert (sum(row.searches for row in rows), sum(row.clicks for row in rows)) == (10, 10)
+    assert finishes < 60, "a tenth at once, not with every event"
+
+
 @pytest.mark.parametrize(
     ("clicks", "pairs"),
     [
