@@ -27,6 +27,8 @@ from schemas.metrics import Metrics
 from schemas.shard import ShardHit
 
 _IN_STOCK = AnyOf("in_stock", (True,))
+_SUBSTITUTES = 50
+"""Candidates beyond k that rules and stock may put in the place of others, whatever else is left out."""
 _LINEAR = Stage("linear", 0, linear, is_droppable=False)
 
 
@@ -35,6 +37,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         retrieved: candidates to ask the shards for.
+        at_least: so many stay where candidates are left out: the results, and what rules and stock, which are law, need
+            to have something to put in the place of what they move down.
         with_vectors: whether they have to come with their vectors.
         filter: what passes: the caller's filter, and in stock where that is the rule.
         pins: product → (position, rule); fetched by that filter, if they are not retrieved anyway.
@@ -44,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     retrieved: int
+    at_least: int
     with_vectors: bool = False
     filter: Filter | None = None
     rule_set: RuleSet
@@ -84,11 +89,13 @@ class Ranker:
             and self.profiles.knows(tenant, query.session)
         )
         may_verify = self._may_verify(options)
+        law_moves = self.settings.out_of_stock == "last" or (
+            bool(rules) and any(rule.rule.action != "pin" for rule in rules)
+        )
         reorders = (
-            is_personal
-            or (rules and any(rule.rule.action != "pin" for rule in rules))
+            law_moves
+            or is_personal
             or self.model is not None
-            or self.settings.out_of_stock == "last"
             or options.diversity > 0
             or options.weights.fresh > 0
             or options.weights.agreement > 0
@@ -97,6 +104,7 @@ class Ranker:
         least = max(query.k, VERIFIED_MAX) if may_verify else query.k
         return Plan(
             retrieved=max(query.k, self.settings.retrieved) if reorders else least,
+            at_least=query.k + _SUBSTITUTES if law_moves else query.k,
             with_vectors=is_personal or options.diversity > 0,
             filter=query.filter if self.settings.out_of_stock != "hidden" else _in_stock(query.filter),
             rule_set=rule_set,

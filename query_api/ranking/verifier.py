@@ -30,6 +30,8 @@ _INLIERS_FULL = 60
 _SIDE = 512
 _TIMEOUT_S = 1.0
 """Ten comparisons take 0.2 s; a search waits no longer than this."""
+_IN_HAND_MAX = 3
+"""Comparisons that run or wait: what would wait longer than a search does is not begun."""
 _IMPORTS_S = 20.0
 _FIRST_S = 5.0
 """Within the time that a search has at most; the stage is left out sooner where its caller gave it less."""
@@ -51,10 +53,15 @@ class GeometryProcess:
         self._timeout_s = timeout_s
         self._thread = ThreadPoolExecutor(1, "geometry")
         self._child: _Child | None = None
+        self._in_hand = 0
 
     async def inliers(self, query: bytes, crop: tuple[float, ...] | None, candidates: list[bytes]) -> list[int]:
+        if self._in_hand >= _IN_HAND_MAX:
+            raise StageSkipped("other pictures are being compared")
         job = msgspec.msgpack.encode({"query": query, "crop": crop, "candidates": candidates})
         asking = asyncio.get_running_loop().run_in_executor(self._thread, self._ask, job)
+        self._in_hand += 1
+        asking.add_done_callback(self._done)
         try:
             # Whoever asks first waits for the child to start; nobody who comes later waits for those before.
             async with asyncio.timeout(self._timeout_s if self._child else _FIRST_S):
@@ -70,6 +77,9 @@ class GeometryProcess:
         """End the child."""
         self._thread.submit(self._end)
         self._thread.shutdown(wait=True)
+
+    def _done(self, _: object) -> None:
+        self._in_hand -= 1
 
     def _ask(self, job: bytes) -> list[int] | None:
         if self._child is None:

@@ -96,7 +96,6 @@ def cut(
     plan: Plan,
     step: Step,
     *,
-    k: int,
     left_ms: float,
     is_exact: bool,
     may_be_partial: bool = True,
@@ -105,7 +104,6 @@ def cut(
     """The plan of a search cut down.
 
     Args:
-        k: results wanted; no fewer are retrieved.
         left_ms: of the search's time.
         is_exact: the caller wants everything compared, and nothing left out.
         may_be_partial: others can answer for a slow shard. Of a single one, or where the caller forbids it, giving up
@@ -119,7 +117,7 @@ def cut(
     leaner, steps = plan, []
     for reached in _STEPS[: step.value]:
         before = leaner
-        leaner = _leaner(leaner, reached, k)
+        leaner = _leaner(leaner, reached)
         changes = leaner != before or reached in (Step.PROBES, Step.PARTIAL)
         if changes:
             steps.append(reached)
@@ -134,12 +132,12 @@ def cut(
     )
 
 
-def _leaner(plan: Plan, step: Step, k: int) -> Plan:
+def _leaner(plan: Plan, step: Step) -> Plan:
     """What need not be fetched without this step's stages."""
     match step:
         case Step.RERANK:
-            return replace(plan, retrieved=min(plan.retrieved, max(k, _POOL_MIN)), is_personal=False)
+            return replace(plan, retrieved=min(plan.retrieved, max(plan.at_least, _POOL_MIN)), is_personal=False)
         case Step.DIVERSITY:
-            return replace(plan, retrieved=min(plan.retrieved, k), with_vectors=False, may_verify=False)
+            return replace(plan, retrieved=min(plan.retrieved, plan.at_least), with_vectors=False, may_verify=False)
         case _:
             return plan

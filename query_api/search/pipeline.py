@@ -203,7 +203,6 @@ class Searcher:
         cut = deadlines.cut(
             self.ranker.plan(caller.tenant, query, now_us),
             step,
-            k=query.k,
             left_ms=left_ms(),
             is_exact=query.exact,
             may_be_partial=self.lane.layout.shards > 1 and not query.forbids_partial,

@@ -14,9 +14,14 @@ from tests.unit.query_api.doubles import Api, running_api, vector_of
 from tests.unit.query_api.test_search import search
 
 FULL = Plan(
-    retrieved=500, with_vectors=True, rule_set=RuleSet(tenant="default", version=0), is_personal=True, may_verify=True
+    retrieved=500,
+    at_least=10,
+    with_vectors=True,
+    rule_set=RuleSet(tenant="default", version=0),
+    is_personal=True,
+    may_verify=True,
 )
-LEAN = Plan(retrieved=10, rule_set=RuleSet(tenant="default", version=0))
+LEAN = Plan(retrieved=10, at_least=10, rule_set=RuleSet(tenant="default", version=0))
 
 
 def test_the_budgets_of_a_picture_are_200_ms() -> None:
@@ -39,7 +44,7 @@ def test_steps_by_time(left_ms: float, step: Step) -> None:
 
 
 def test_each_step_includes_those_before_it() -> None:
-    cuts = [cut(FULL, step, k=10, left_ms=1_000, is_exact=False) for step in Step]
+    cuts = [cut(FULL, step, left_ms=1_000, is_exact=False) for step in Step]
     assert [each.steps for each in cuts] == [tuple(list(Step)[1 : number + 1]) for number in range(5)]
     assert [each.plan.retrieved for each in cuts] == [500, 50, 10, 10, 10]
     assert [each.plan.with_vectors for each in cuts] == [True, True, False, False, False]
@@ -52,11 +57,11 @@ def test_each_step_includes_those_before_it() -> None:
 
 
 def test_only_what_changes_something_is_said() -> None:
-    assert cut(LEAN, Step.DIVERSITY, k=10, left_ms=100, is_exact=False).warnings == []
-    (warning,) = cut(LEAN, Step.PROBES, k=10, left_ms=100, is_exact=False).warnings
+    assert cut(LEAN, Step.DIVERSITY, left_ms=100, is_exact=False).warnings == []
+    (warning,) = cut(LEAN, Step.PROBES, left_ms=100, is_exact=False).warnings
     assert warning.startswith("degraded: probes: ")
     for step in Step:
-        exact = cut(FULL, step, k=10, left_ms=100, is_exact=True)
+        exact = cut(FULL, step, left_ms=100, is_exact=True)
         assert (exact.plan, exact.steps, exact.skip, exact.effort, exact.patience_ms) == (
             FULL,
             (),
@@ -67,13 +72,13 @@ def test_only_what_changes_something_is_said() -> None:
 
 
 def test_a_shard_that_nobody_can_stand_in_for_is_waited_for() -> None:
-    waiting = cut(LEAN, Step.PARTIAL, k=10, left_ms=1_000, is_exact=False, may_be_partial=False)
+    waiting = cut(LEAN, Step.PARTIAL, left_ms=1_000, is_exact=False, may_be_partial=False)
     assert (waiting.retrieve_ms, waiting.steps, waiting.effort) == (990, (Step.PROBES,), 0.5)
 
 
 def test_law_is_never_dropped() -> None:
     lawful = replace(FULL, pins={"p": (1, "campaign")}, collapse=True)
-    leanest = cut(lawful, Step.PARTIAL, k=10, left_ms=5, is_exact=False).plan
+    leanest = cut(lawful, Step.PARTIAL, left_ms=5, is_exact=False).plan
     assert (leanest.pins, leanest.collapse, leanest.filter) == (lawful.pins, True, lawful.filter)
 
 

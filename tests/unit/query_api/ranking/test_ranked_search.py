@@ -264,6 +264,18 @@ async def test_a_late_search_leaves_out_what_can_be_left_out(tmp_path: Path) -> 
         assert api.metrics.values["freshlens_rank_skipped_total", (("stage", "diversity"),)] == 1
 
 
+@pytest.mark.parametrize(("timeout_ms", "step"), [(10_000, None), (20, "probes")])
+async def test_what_must_not_be_shown_is_not_shown_when_time_is_short(
+    tmp_path: Path, timeout_ms: int, step: str | None
+) -> None:
+    rules = book(tmp_path, {"name": "recalled", "action": "bury", "products": ["first"]})
+    async with running_api(tmp_path, rules=rules, rank=RankSettings(out_of_stock="last")) as api:
+        api.shard.put(*products())
+        answer = await search(api, timeout_ms=timeout_ms, k=3)
+        assert ids(answer) == ["twin", "third", "last"]
+        assert any(f"degraded: {step}" in warning for warning in answer.get("warnings", [])) is (step is not None)
+
+
 class Model:
     """Likes the dear ones, and can fail."""
 
