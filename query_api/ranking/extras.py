@@ -1,7 +1,7 @@
 """What ranking asks the shards for beside the candidates: pinned products, and vectors of what a session clicked on."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -10,18 +10,18 @@ import structlog
 from query_api.query.request import Query
 from query_api.ranking.ranker import Plan
 from query_api.ranking.sessions import SessionProfiles
-from query_api.shards.scatter import Scatter
+from query_api.shards.scatter import Answers, Scatter
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import TransientError
 from schemas.filters import And, AnyOf
 from schemas.lane import Lane
-from schemas.shard import ShardHit, ShardLookup, ShardProduct, ShardSearch, ShardState
+from schemas.shard import ShardAnswer, ShardHit, ShardLookup, ShardProduct, ShardSearch
 
 log = structlog.get_logger()
 
 
 _PINS_WAIT_MS = 50
-"""A replica behind the one that answered the search is waited for so long."""
+"""So long a replica behind the one that answered the search is waited for, and any shard once the time is up."""
 
 
 class Extra(msgspec.Struct, frozen=True):
@@ -72,8 +72,8 @@ class Extras:
         vector: Vector | None,
         *,
         known: Collection[str],
-        states: Iterable[ShardState],
-        timeout_ms: int,
+        retrieved: Answers[ShardAnswer],
+        left_ms: float,
     ) -> list[ShardHit]:
         """Pinned products that were not retrieved and may be shown, by id.
 
@@ -82,7 +82,8 @@ class Extras:
 
         Args:
             known: products that are not wanted: there already, or asked about.
-            states: of the shards that gave the candidates.
+            retrieved: what gave the candidates; a shard that did not answer then is hardly waited for now.
+            left_ms: of the search's time.
         """
         wanted = tuple(product_id for product_id in plan.pins if product_id not in known)
         if not wanted:
@@ -95,13 +96,14 @@ class Extras:
             vector=None if vector is None else vector.tobytes(),
             k=len(wanted),
             filter=named if plan.filter is None else And((plan.filter, named)),
-            min_applied={partition: offset for state in states for partition, offset in state.applied.items()},
+            min_applied={partition: offset for answer in retrieved.answers for partition, offset in answer.state.applied.items()},
             wait_ms=_PINS_WAIT_MS,
-            timeout_ms=timeout_ms,
+            timeout_ms=max(_PINS_WAIT_MS, int(left_ms)),
             with_vectors=plan.with_vectors,
         )
+        patience_ms = _PINS_WAIT_MS if retrieved.is_partial else None
         try:
-            answers = (await self.scatter.search(request)).answers
+            answers = (await self.scatter.search(request, patience_ms=patience_ms)).answers
         except TransientError as error:
             log.warning("pins not fetched", tenant=tenant, code=error.code, error=error.message)
             return []

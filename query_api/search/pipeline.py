@@ -227,13 +227,17 @@ class Searcher:
             threshold=self.thresholds.of(query.modality, found.vector),
             reference=extra.reference,
         )
-        pinned = await self._pinned(caller, plan, found, retrieved, timeout_ms) if plan.pins else []
+
+        def still_ms() -> float:  # what the caller was ready to wait for a token is not taken off
+            return left_ms() + retrieved.waited_ms
+
+        pinned = await self._pinned(caller, plan, found, retrieved, still_ms()) if plan.pins else []
         searched_at = self.clock.monotonic()
         outcome = await self.ranker.rank(
             plan,
             retrieved.hits + pinned,
             asked,
-            left_ms=lambda: left_ms() + retrieved.waited_ms,
+            left_ms=still_ms,
             skip=cut.skip,
         )
         for each in cut.steps:
@@ -241,15 +245,15 @@ class Searcher:
         return RankedSearch(retrieved, outcome, cut, asked, searched_at)
 
     async def _pinned(
-        self, caller: Caller, plan: Plan, found: QueryVector, retrieved: Retrieved, timeout_ms: int
+        self, caller: Caller, plan: Plan, found: QueryVector, retrieved: Retrieved, left_ms: float
     ) -> list[ShardHit]:
         pinned = await self.extras.pinned(
             plan,
             caller.tenant,
             found.vector,
             known={hit.product_id for hit in retrieved.hits} | found.exclude,
-            states=[answer.state for answer in retrieved.shards.answers],
-            timeout_ms=timeout_ms,
+            retrieved=retrieved.shards,
+            left_ms=left_ms - self.budgets.format,
         )
         return self._allowed(caller.tenant, pinned)
 

@@ -1,5 +1,6 @@
 """Ranking through the API: what callers may ask, what the answer says, and what stays as it was."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from query_api.ranking.options import DIVERSITY_SIMILAR
 from query_api.ranking.rule_store import RuleBook, RuleStore
 from query_api.ranking.rules import parse_rules
 from query_api.ranking.settings import RankSettings, Weights
+from schemas.errors import DeadlineExceeded
 from schemas.feedback import Search
 from schemas.shard import ShardAnswer, ShardSearch
 from tests.unit.query_api.doubles import JPEG, Api, running_api, shard_product, vector_of
@@ -194,6 +196,25 @@ async def test_a_pin_comes_from_no_older_view_than_the_candidates(tmp_path: Path
 
         api.shard.search = from_behind  # type: ignore[method-assign]
         assert ids(await search(api, k=1)) == ["first"], "an older view may know what was deleted since"
+
+
+async def test_a_shard_that_hangs_takes_the_time_of_a_search_once_and_not_again_for_its_pins(tmp_path: Path) -> None:
+    rules = book(tmp_path, {"name": "campaign", "action": "pin", "products": ["last"]})
+    async with running_api(tmp_path, shards=2, rules=rules) as api:
+        api.shard.put(*products())
+        asked = []
+
+        async def hangs(request: ShardSearch) -> ShardAnswer:
+            asked.append(request.timeout_ms)
+            if len(asked) > 1:
+                await asyncio.Event().wait()
+            api.clock.advance(request.timeout_ms / 1000)
+            raise DeadlineExceeded("it hangs")
+
+        api.shards[1].search = hangs  # type: ignore[method-assign]
+        answer = await search(api, k=2, timeout_ms=1_000)
+        assert (ids(answer), answer["shards"]["answered"]) == (["last", "first"], 1)
+        assert asked == [990, 50]
 
 
 async def test_pins_of_another_tenant_move_nothing(tmp_path: Path) -> None:
