@@ -393,8 +393,9 @@ class Explanation(Struct, frozen=True, kw_only=True):
     reason: Annotated[
         str,
         Meta(
-            description="shown, never-seen, deleted, no-content, no-vector, filtered-out, out-of-stock, "
-            "below-threshold, ranked-out, collapsed-into-duplicate, lost-in-approximate-search or shard-missing.",
+            description="shown, never-seen, deleted, no-content, blocked, asked-about, filtered-out, out-of-stock, "
+            "no-vector, picture-shows-nothing, below-threshold, ranked-out, collapsed-into-duplicate, "
+            "lost-in-approximate-search or shard-missing.",
             examples=["deleted"],
         ),
     ]

@@ -154,8 +154,8 @@ class ClickJoin(Generic[Receipt]):
     def _make_room(self) -> None:
         """Let go of a tenth at once, for whoever is at the bound would come back with every event.
 
-        The oldest goes first, whether window or waiting click: else one tenant's clicks without a search, of which there
-        may be any number, would push out the searches of all others.
+        The oldest goes first, whether window or waiting click: else one tenant's clicks without a search, of which
+        there may be any number, would push out the searches of all others.
         """
         while self._held > self._rules.events_max - self._rules.events_max // 10:
             oldest = next((held for held in self._windows.values() if held.receipts), None)

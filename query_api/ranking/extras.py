@@ -96,7 +96,9 @@ class Extras:
             vector=None if vector is None else vector.tobytes(),
             k=len(wanted),
             filter=named if plan.filter is None else And((plan.filter, named)),
-            min_applied={partition: offset for answer in retrieved.answers for partition, offset in answer.state.applied.items()},
+            min_applied={
+                partition: offset for answer in retrieved.answers for partition, offset in answer.state.applied.items()
+            },
             wait_ms=_PINS_WAIT_MS,
             timeout_ms=max(_PINS_WAIT_MS, int(left_ms)),
             with_vectors=plan.with_vectors,

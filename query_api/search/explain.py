@@ -11,7 +11,7 @@ from query_api.query.request import Query
 from query_api.ranking.ranked import Ranked
 from query_api.ranking.stages import Pool
 from query_api.search import answers
-from query_api.search.pipeline import RETRIEVED_MAX, RankedSearch, Searcher
+from query_api.search.pipeline import RETRIEVED_MAX, RankedSearch, Searcher, shows_nothing
 from schemas.answers import Explanation, RankFacts
 from schemas.embeddings import Vector, from_fp16
 from schemas.errors import ShardUnavailable
@@ -29,6 +29,8 @@ class _Walk:
         similarity: of the product's best view.
         search: what the search itself retrieved and how it ranked it, beyond the first k.
         exact: the most similar by exact search, duplicates and all.
+        is_asked_about: the query names the product itself.
+        shows_nothing: the query's pictures are blank or noise.
     """
 
     tenant: str
@@ -38,6 +40,9 @@ class _Walk:
     search: RankedSearch
     exact: list[ShardHit]
     is_stock_hidden: bool
+    is_blocked: bool
+    is_asked_about: bool
+    shows_nothing: bool
 
     @property
     def pool(self) -> Pool:
@@ -72,6 +77,7 @@ class Explainer:
         exact = await search.retrieve(
             caller, query, found, k=DEPTH, timeout_ms=query.timeout_ms, exact=True, collapse=False, cut=ranked.cut
         )
+        hit = product.hit if product else None
         walk = _Walk(
             tenant=tenant,
             query=query,
@@ -80,6 +86,9 @@ class Explainer:
             search=ranked,
             exact=exact.hits,
             is_stock_hidden=search.ranker.settings.out_of_stock == "hidden",
+            is_blocked=hit is not None and search.is_blocked(tenant, hit.dup_group),
+            is_asked_about=product_id in found.exclude,
+            shows_nothing=shows_nothing(query, found),
         )
         return _explanation(walk, product_id)
 
@@ -121,6 +130,14 @@ def _why(walk: _Walk, product_id: str) -> tuple[str, str, str | None]:
     hit = walk.product.hit if walk.product else None
     if walk.product is None or not walk.product.visible or hit is None:
         return _why_not_visible(walk.product, product_id)
+    if walk.is_blocked:
+        return (
+            "blocked",
+            "its picture looks like one of the block list",
+            "`freshlens blocklist` shows and removes entries",
+        )
+    if walk.is_asked_about:
+        return "asked-about", "the search asks for others like it", "another product to begin with"
     if walk.query.filter is not None and (clause := failing_clause(walk.query.filter, hit)):
         has = ", ".join(f"{field}={value_of(hit, field)!r}" for field in fields_of(clause))
         return "filtered-out", f"the filter wants {in_words(clause)}, and the product has {has}", "drop that clause"
@@ -128,6 +145,8 @@ def _why(walk: _Walk, product_id: str) -> tuple[str, str, str | None]:
         return "out-of-stock", "what is out of stock is not shown here", "publish an offer with stock"
     if walk.query.modality != "filter" and walk.similarity is None:
         return "no-vector", "it has no picture or vector to compare with", "publish it with a picture"
+    if walk.shows_nothing:
+        return "picture-shows-nothing", "the picture is blank or noise", "a picture that shows the product"
     best, threshold = walk.search.best, walk.search.asked.threshold
     if threshold is not None and best is not None and best < threshold:
         said = f"nothing is similar enough: the best has {best:.4f}, a match needs {threshold:.4f}"

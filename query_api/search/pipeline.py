@@ -263,9 +263,7 @@ class Searcher:
 
     def is_no_match(self, query: Query, found: QueryVector, ranked: RankedSearch) -> bool:
         """Whether nothing that was found is like what was asked for."""
-        if found.flags and picture_gate.is_hopeless(found.flags) and all(part.kind == "image" for part in query.parts):
-            return True
-        return self.thresholds.rejects(query.modality, ranked.best, found.vector)
+        return shows_nothing(query, found) or self.thresholds.rejects(query.modality, ranked.best, found.vector)
 
     async def retrieve(
         self,
@@ -324,10 +322,14 @@ class Searcher:
     def _allowed(self, tenant: str, hits: Sequence[ShardHit], exclude: Collection[str] = ()) -> list[ShardHit]:
         if not exclude and (self.blocked is None or self.blocked.is_empty(tenant)):
             return list(hits)
-        return [hit for hit in hits if hit.product_id not in exclude and not self._is_blocked(tenant, hit.dup_group)]
+        return [hit for hit in hits if hit.product_id not in exclude and not self.is_blocked(tenant, hit.dup_group)]
 
-    def _is_blocked(self, tenant: str, group: bytes) -> bool:
-        """``group`` is the perceptual hash of a product's first picture; of one without a picture it is longer."""
+    def is_blocked(self, tenant: str, group: bytes) -> bool:
+        """Whether a product's picture is blocked.
+
+        Args:
+            group: the perceptual hash of its first picture; of a product without a picture it is longer.
+        """
         return self.blocked is not None and len(group) == PHASH_BYTES and bool(self.blocked.match(tenant, group))
 
     async def _freshness(self, caller: Caller, query: Query) -> tuple[Requirement, int]:
@@ -450,6 +452,15 @@ def _is_met(query: Query, needed: Requirement, shards: Answers[ShardAnswer], *, 
     if query.forbids_partial and shards.is_partial:
         raise ShardUnavailable(f"{shards.answered} of {shards.total} shards answered, and partial is forbidden")
     return is_met
+
+
+def shows_nothing(query: Query, found: QueryVector) -> bool:
+    """Whether a search is by pictures alone, and none of them shows anything."""
+    return (
+        bool(found.flags)
+        and picture_gate.is_hopeless(found.flags)
+        and all(part.kind == "image" for part in query.parts)
+    )
 
 
 def _is_limited(query: Query, shown: Sequence[Ranked]) -> bool:

@@ -1,11 +1,13 @@
 """Why a product is here, and why another is not: one constructed case for each reason."""
 
+import base64
 from pathlib import Path
 
 import pytest
 
+from processors.pictures.blocklist import BlockEntry, BlockListStore
 from schemas.shard import ShardProduct
-from tests.unit.query_api.doubles import Api, running_api, shard_product, vector_of
+from tests.unit.query_api.doubles import JPEG, Api, running_api, shard_product, vector_of
 
 
 async def why(api: Api, product_id: str, path: str = "/v1/why-not", **body: object) -> dict:
@@ -106,3 +108,23 @@ async def test_collapsed_into_a_duplicate(api: Api) -> None:
     assert answer["reason"] == "collapsed-into-duplicate"
     assert "'a'" in answer["detail"]
     assert (await why(api, "twin", **{**asked, "collapse": False}))["reason"] == "shown"
+
+
+async def test_a_blocked_picture(api: Api) -> None:
+    api.shard.put(shard_product("mug", dup_group=b"\x00" * 8))
+    BlockListStore(api.store).add(BlockEntry("00" * 8, "default", ("00" * 8,), 1, "me"))
+    answer = await why(api, "mug", vector=vector_of("mug").tolist())
+    assert (answer["shown"], answer["reason"]) == (False, "blocked")
+    assert (await why(api, "a", vector=vector_of("mug").tolist()))["shown"]
+
+
+async def test_what_the_search_begins_with_is_no_answer_to_it(api: Api) -> None:
+    for body in ({"parts": [{"product_id": "a"}]}, {"parts": [{"product_id": "a"}, {"text": "blue"}]}):
+        answer = await why(api, "a", **body)
+        assert (answer["shown"], answer["reason"]) == (False, "asked-about")
+
+
+async def test_a_picture_that_shows_nothing(api: Api) -> None:
+    api.encoder.flags = ("blank",)
+    answer = await why(api, "a", image={"base64": base64.b64encode(JPEG).decode()})
+    assert (answer["shown"], answer["reason"]) == (False, "picture-shows-nothing")
