@@ -12,6 +12,7 @@ Scalar: TypeAlias = bool | int | float | str
 CLAUSES_MAX = 64
 DEPTH_MAX = 8
 VALUES_MAX = 256
+_WHOLE_MAX = 2**53
 _BOUNDS = ("gte", "gt", "lte", "lt")
 
 
@@ -89,7 +90,7 @@ def parse_filter(value: Any) -> Filter:
         values = entry if isinstance(entry, list) else [entry]
         if not 1 <= len(values) <= VALUES_MAX or not all(isinstance(each, bool | int | float | str) for each in values):
             raise InvalidQuery(f"filter {name!r} needs a string, number or boolean, or 1 to {VALUES_MAX} of them")
-        return AnyOf(name, tuple(_within_64_bits(name, each) for each in values))
+        return AnyOf(name, tuple(_told_apart(name, each) for each in values))
 
     return parse(value, 1)
 
@@ -102,6 +103,13 @@ def _range(name: str, bounds: Mapping[str, Any]) -> Range:
         if isinstance(bound, bool) or not isinstance(bound, int | float | str):
             raise InvalidQuery(f"filter {name!r}: a bound is a number or a string")
     return Range(name, **{bound: _within_64_bits(name, value) for bound, value in bounds.items()})
+
+
+def _told_apart(name: str, value: Scalar) -> Scalar:
+    """The value; numbers are held as doubles, where an integer of more digits equals its neighbours."""
+    if isinstance(value, int) and abs(value) > _WHOLE_MAX:
+        raise InvalidQuery(f"filter {name!r}: integers beyond 2^53 are not told apart; publish such an id as a string")
+    return value
 
 
 def _within_64_bits(name: str, value: Scalar) -> Scalar:

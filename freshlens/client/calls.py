@@ -193,7 +193,9 @@ def publish(products: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, hot: b
 
 def delete(product_id: str, version: int | None = None) -> Call[DeleteAnswer]:
     """Delete a product; without a version as of now."""
-    return Call("DELETE", _product_path(product_id), DeleteAnswer, query=_query(version=version))
+    # Sent twice without a version, it would also delete what was published in between.
+    query = _query(version=version)
+    return Call("DELETE", _product_path(product_id), DeleteAnswer, query=query, is_repeatable=version is not None)
 
 
 def product(product_id: str) -> Call[ProductAnswer]:

@@ -1,6 +1,7 @@
 """The two clients: one way to send a call, awaited by ``AsyncClient`` and waited for by ``Client``."""
 
 import asyncio
+import concurrent.futures
 import functools
 import inspect
 import os
@@ -80,6 +81,7 @@ class Endpoint:
     async def _attempt(self, call: Call[T]) -> T:
         if self._session is None:  # here, since it belongs to the loop that runs now
             self._session = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=None))
+            self._session._retry_connection = False  # it would repeat every DELETE, without asking whether that may be
         tenant = {} if self.tenant == "default" else {"tenant": self.tenant}
         try:
             async with self._session.request(
@@ -208,7 +210,7 @@ class Client(Endpoint):
         self.close()
 
     def close(self) -> None:
-        """Close the connections; no call may follow."""
+        """Close the connections; no call may follow, and those of other threads end with ApiError."""
         if not self._loop.is_closed():
             self._wait(self._close())
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -219,10 +221,19 @@ class Client(Endpoint):
         """The answer to a call of :mod:`freshlens.client.calls`."""
         return self._wait(self._answer(call))
 
+    async def _close(self) -> None:
+        calls = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await super()._close()
+
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise ApiError("the client was closed during the call", code="client-closed") from None
         finally:
             future.cancel()  # where the wait was interrupted by Ctrl-C; else it is done
 

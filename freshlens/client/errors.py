@@ -15,7 +15,8 @@ class ApiError(FreshlensError):
 
     Attributes:
         code: of the API's problem (docs/errors.md); or of the client itself: ``api-unreachable``,
-            ``answer-unreadable``, ``deadline-exceeded``, ``unauthorized`` for a key that cannot be one.
+            ``answer-unreadable``, ``client-closed``, ``deadline-exceeded``, ``unauthorized`` for a key that cannot be
+            one.
         status: the HTTP status; None where nothing was answered.
         detail: what happened, and the way out.
         retry_after_s: seconds after which the API asks to come again; None where it does not say.
@@ -23,7 +24,7 @@ class ApiError(FreshlensError):
     """
 
     code = "api-unreachable"
-    codes = ("answer-unreadable",)
+    codes = ("answer-unreadable", "client-closed")
 
     def __init__(
         self,

@@ -274,7 +274,7 @@ async def test_a_broken_connection_is_tried_again_where_twice_is_as_good(
     server.replies = [broken, json_reply(FOUND)]
     assert (await ask("search", text="a")).query_id == "q-1"
 
-    for method, arguments in (("feedback", ["q", "p", 1]), ("publish", [{"product_id": "p"}])):
+    for method, arguments in (("feedback", ["q", "p", 1]), ("publish", [{"product_id": "p"}]), ("delete", ["p"])):
         server.asked.clear()
         server.replies = [broken, json_reply({"accepted": True}, 202)]
         error = await refused(ask(method, *arguments))
@@ -285,6 +285,18 @@ async def test_a_broken_connection_is_tried_again_where_twice_is_as_good(
 async def test_a_version_makes_publishing_repeatable(ask: Ask, server: Server, waits: list[float]) -> None:
     server.replies = [hang_up, json_reply({"accepted": 1, "rejected": 0, "read_token": "t", "items": []}, 202)]
     assert (await ask("publish", [{"product_id": "p", "version": 7, "price": 1}])).accepted == 1
+
+
+async def test_closing_ends_the_calls_of_other_threads(server: Server) -> None:
+    server.replies = [never]
+    client = Client(server.url)
+    call = asyncio.create_task(asyncio.to_thread(client.search, text="a"))
+    while not server.asked:
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(client.close)
+    async with asyncio.timeout(10):
+        error = await refused(call)
+    assert (error.code, error.status) == ("client-closed", None)
 
 
 async def test_nothing_listens(ask: Ask, server: Server, waits: list[float]) -> None:

@@ -62,6 +62,17 @@ def test_refused_filters(value: object) -> None:
         parse_filter(value)
 
 
+@pytest.mark.parametrize("seller", [1234567890123456789, -(2**53) - 1, [1, 2**53 + 1], 2**64])
+def test_whole_numbers_that_doubles_do_not_tell_apart_are_refused(seller: object) -> None:
+    with pytest.raises(InvalidQuery, match="publish such an id as a string"):
+        parse_filter({"not": {"seller": seller}})
+
+
+def test_whole_numbers_that_doubles_hold_are_taken_and_bounds_may_be_larger() -> None:
+    assert parse_filter({"seller": [2**53, -(2**53)]}) == AnyOf("seller", (2**53, -(2**53)))
+    assert parse_filter({"seller": {"lt": 2**60}}) == Range("seller", lt=2**60)
+
+
 def nested(levels: int) -> dict[str, object]:
     value: dict[str, object] = {"a": 1}
     for _ in range(levels - 1):
