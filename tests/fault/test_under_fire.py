@@ -21,7 +21,7 @@ from freshlens.client import ApiError, AsyncClient
 from tests.running import Running
 from tests.whole.photos import studio
 
-PRODUCTS = int(os.environ.get("FRESHLENS_FIRE_PRODUCTS", "160"))
+PRODUCTS = int(os.environ.get("FRESHLENS_FIRE_PRODUCTS", "80"))
 DELETED_EVERY = 10
 CLIENTS = 4
 BATCH = 20
