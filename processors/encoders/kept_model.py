@@ -4,9 +4,11 @@ To import torch and open_clip takes a process many times as long as to run the m
 (docs/adr/0019). Models that run in torch itself, large ones and those on a GPU, are not kept.
 """
 
+import contextlib
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +30,7 @@ _FORMAT = 1
 _MADE_BY = ("onnx", "onnxruntime", "open_clip_torch", "torch")
 _FACTS, _TEXTS = "facts.json", "texts.onnx"
 _SAME_COSINE_MIN = 0.9999
+_UNUSED_S = 90 * 24 * 3600
 _PROCESSOR = Path("/proc/cpuinfo")
 _log = structlog.get_logger()
 
@@ -120,7 +123,10 @@ def opened(place: Path, space: Space, threads: int | None) -> KeptEncoder | None
     try:
         facts = msgspec.json.decode((place / _FACTS).read_bytes(), type=Facts)
         images = [path.read_bytes() for path in sorted(place.glob("images-*.onnx"))]
-        return KeptEncoder(Graphs(facts, images, (place / _TEXTS).read_bytes()), space, threads)
+        kept = KeptEncoder(Graphs(facts, images, (place / _TEXTS).read_bytes()), space, threads)
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing is removed either
+            place.touch()
+        return kept
     except Exception as error:  # of a file, or of the runtime
         _log.warning("a kept model cannot be used", place=str(place), reason=f"{type(error).__name__}: {error}"[:300])
         return None
@@ -153,6 +159,14 @@ def _write(graphs: Graphs, place: Path) -> None:
         made.rename(place)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+    _remove_unused(place.parent)
+
+
+def _remove_unused(within: Path) -> None:
+    """Models of earlier versions, or of files that are gone: nobody asks for them again."""
+    for place in within.iterdir():
+        if place.stat().st_mtime < time.time() - _UNUSED_S:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _agreement(one: Encoder, other: Encoder) -> float:

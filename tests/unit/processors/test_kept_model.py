@@ -1,5 +1,6 @@
 """A model that was loaded once is run from its graphs: the same answers without torch, and torch wherever in doubt."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,22 @@ def test_other_weights_are_another_model(load: Callable[..., Encoder], folder: P
     assert isinstance(second, OpenClipEncoder)
     assert second.encoder_id != first.encoder_id
     assert isinstance(load(), KeptEncoder)
+
+
+def test_what_nobody_used_for_long_is_removed_when_another_is_kept(
+    load: Callable[..., Encoder], folder: Path, tmp_path: Path
+) -> None:
+    load()
+    (used,) = (tmp_path / "kept").iterdir()
+    unused = tmp_path / "kept" / "of-an-earlier-version"
+    unused.mkdir()
+    for place in (used, unused):
+        os.utime(place, (0, 0))
+    assert isinstance(load(), KeptEncoder)
+    write_model(folder, resize="longest", seed=1)
+    load()
+    assert used.exists()
+    assert not unused.exists()
 
 
 def test_a_tokenizer_that_cleans_otherwise_stays_open_clips(load: Callable[..., Encoder], folder: Path) -> None:
