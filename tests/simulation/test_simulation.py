@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation.world import run_seed
 
-SEEDS = int(os.environ.get("FRESHLENS_SIM_SEEDS", "200"))
+SEEDS = int(os.environ.get("FRESHLENS_SIM_SEEDS", "100"))
 CHUNK = 20
 
 
