@@ -31,17 +31,16 @@ Line = Mapping[str, Any] | InvalidProduct
 """A product's JSON, or why the line is none."""
 
 
-def read_products(path: Path | IO[str]) -> Iterator[tuple[str, Line]]:
+def read_products(path: Path | IO[bytes]) -> Iterator[tuple[str, Line]]:
     """(name of the line, its JSON) of a file of JSON lines, a folder of pictures, or an open stream.
 
-    In a folder each picture is a product whose id is the file's name without suffix.
+    In a folder, and those within it, each picture is a product whose id is the file's name without suffix. Of several
+    with one name only the first is published: they would be one product.
     """
     if isinstance(path, Path) and path.is_dir():
-        pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
-        for file in pictures:
-            yield str(file), {"product_id": file.stem, "title": file.stem, "image": str(file.relative_to(path))}
+        yield from _pictures(path)
     elif isinstance(path, Path):
-        with path.open(encoding="utf-8", errors="replace") as lines:
+        with path.open("rb") as lines:
             yield from _json_lines(lines)
     else:
         yield from _json_lines(path)
@@ -55,13 +54,23 @@ def count_products(path: Path) -> int:
         return sum(1 for line in lines if line.strip())
 
 
-def _json_lines(lines: IO[str]) -> Iterator[tuple[str, Line]]:
+def _pictures(folder: Path) -> Iterator[tuple[str, Line]]:
+    first: dict[str, Path] = {}
+    for file in sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES):
+        place, product_id = file.relative_to(folder), file.stem
+        if (other := first.setdefault(product_id, place)) != place:
+            yield str(file), InvalidProduct(f"{other} has the id {product_id!r}, too; give one of them another name")
+        else:
+            yield str(file), {"product_id": product_id, "title": product_id, "image": str(place)}
+
+
+def _json_lines(lines: IO[bytes]) -> Iterator[tuple[str, Line]]:
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
             yield f"line {number}", json.loads(text)
-        except ValueError as error:
+        except ValueError as error:  # or no UTF-8: with characters replaced, two ids could become one
             yield f"line {number}", InvalidProduct(f"not JSON: {error}")
 
 

@@ -18,6 +18,8 @@ from topics.declarations import MESSAGE_BYTES_MAX
 from topics.settings import KafkaSettings, Setting
 
 _BATCH_OVERHEAD_BYTES = 1024
+DELIVERED_WITHIN_S = 120
+"""A record is confirmed within this time, or has failed."""
 _PRODUCER: dict[str, Setting] = {
     "acks": "all",
     "enable.idempotence": True,
@@ -28,7 +30,7 @@ _PRODUCER: dict[str, Setting] = {
     # Beyond these produce() raises BufferError: the caller's backpressure.
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 128 * 1024,
-    "delivery.timeout.ms": 120_000,
+    "delivery.timeout.ms": DELIVERED_WITHIN_S * 1000,
 }
 _CONSUMER: dict[str, Setting] = {
     # Another log than the one our offsets belong to must stop us, not be read from its beginning.
@@ -58,6 +60,8 @@ _UNAVAILABLE = {
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError._MSG_TIMED_OUT,
+    KafkaError._PURGE_INFLIGHT,
+    KafkaError._PURGE_QUEUE,
     KafkaError._NOENT,  # of partitions that have no leader yet
     KafkaError._RESOLVE,
     KafkaError._WAIT_COORD,

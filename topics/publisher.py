@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -20,6 +21,7 @@ from topics.store import ObjectStore, original_key
 
 INLINE_BYTES_MAX = 64 * 1024
 """A larger inline picture goes to the store and travels by reference: brokers are no place for photos."""
+_FLUSH_S = 0.5
 
 Event = ProductAdded | ProductDeleted
 OnDone = Callable[[Position | FreshlensError], object]
@@ -93,9 +95,18 @@ class Publisher:
         """Wait until everything sent is confirmed or the time is up; returns how many are still unconfirmed."""
         return int(self._producer.flush(timeout_s))
 
-    def close(self) -> None:
-        """Flush and stop."""
-        self.flush()
+    def close(self, timeout_s: float = 30, told: Callable[[int], object] = lambda _: None) -> None:
+        """Stop once everything sent is confirmed, or the time is up; what is unconfirmed then has failed.
+
+        Args:
+            timeout_s: ``DELIVERED_WITHIN_S`` gives every record its time.
+            told: called now and then with the number of those still unconfirmed.
+        """
+        until = time.monotonic() + timeout_s
+        while (left := self.flush(_FLUSH_S)) and time.monotonic() < until:  # in steps, between which Ctrl-C is heard
+            told(left)
+        self._producer.purge()
+        self.flush(_FLUSH_S)  # which calls ``on_done`` for these
         self._closing.set()
         self._poller.join()
 

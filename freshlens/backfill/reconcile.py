@@ -17,6 +17,7 @@ from schemas.errors import FreshlensError, SettingsError
 from schemas.events import ProductDeleted
 from schemas.lane import Lane
 from streams.settings import StreamsSettings
+from topics.clients import DELIVERED_WITHIN_S
 from topics.publisher import Publisher
 from topics.settings import KafkaSettings
 from topics.store import ObjectStore, open_store
@@ -125,7 +126,7 @@ def carry_out(plan: Plan, tenant: str, as_of: int, reason: str, settings: Stream
         for product_id in plan.delete:
             sender.send(product_id, ProductDeleted(tenant, product_id, as_of, reason))
     finally:
-        publisher.close()
+        publisher.close(DELIVERED_WITHIN_S)
     if sender.failed:
         raise FreshlensError(f"{len(sender.failed)} deletes were not published: {sender.failed[0].rejected}")
 

@@ -24,6 +24,7 @@ from freshlens.publishing import (
 )
 from schemas.answers import LookedUp
 from schemas.progress import token_of
+from topics.clients import DELIVERED_WITHIN_S
 from topics.publisher import Publisher
 from topics.tenants import TenantDirectory
 
@@ -57,7 +58,7 @@ def publish_command(context: Context, source: Path, hot: bool, wait: bool, timeo
     locate = locate_beside(folder)
 
     def send(sender: Sender, told: Callable[[], None]) -> None:
-        for name, line in read_products(sys.stdin if is_stdin else source):
+        for name, line in read_products(sys.stdin.buffer if is_stdin else source):
             sender.send_line(name, line, tenant=context.tenant, volatile=volatile, locate=locate)
             told()
 
@@ -107,7 +108,9 @@ def _publish(
     with _progress() as progress:
         published = progress.add_task("published", total=count)
         send(sender, lambda: progress.advance(published))
-        publisher.close()
+        handed = progress.tasks[published].completed
+        publisher.close(DELIVERED_WITHIN_S, lambda left: progress.update(published, completed=handed - left))
+        progress.update(published, completed=handed)
         if reader is not None:
             deadline = time.monotonic() + timeout_s
             decided = progress.add_task("decided", total=count)

@@ -13,6 +13,9 @@ from schemas.identity import ProductKey
 from schemas.index_log import IndexedContent, IndexedOffer, IndexLogRecord
 from schemas.join import Rank
 from schemas.progress import Position
+from topics import administration
+from topics.publisher import Publisher
+from topics.settings import KafkaSettings
 
 POSITION = Position("c:t", "product-added", 3, 7)
 SOURCE = Source("product-added", 3, 7, 0)
@@ -58,11 +61,45 @@ def test_a_dead_letter_is_a_rejection_with_its_code() -> None:
 
 
 def test_lines_that_are_not_json_are_named_and_blank_ones_passed_over() -> None:
-    lines = list(read_products(io.StringIO('{"product_id": "a"}\n\nnot json\n')))
+    lines = list(read_products(io.BytesIO(b'{"product_id": "a"}\n\nnot json\n')))
     assert lines[0] == ("line 1", {"product_id": "a"})
     assert lines[1][0] == "line 3"
     assert isinstance(lines[1][1], InvalidProduct)
     assert len(lines) == 2
+
+
+def test_what_is_no_utf_8_is_refused_and_not_guessed() -> None:
+    lines = '{"product_id": "café"}\n{"product_id": "cafè"}\n'
+    assert all(isinstance(line, InvalidProduct) for _, line in read_products(io.BytesIO(lines.encode("latin-1"))))
+    with_mark = dict(read_products(io.BytesIO(lines.encode("utf-8-sig"))))
+    assert with_mark == {"line 1": {"product_id": "café"}, "line 2": {"product_id": "cafè"}}
+
+
+def test_of_two_pictures_with_one_name_the_second_is_refused(tmp_path: Path) -> None:
+    for place in ("shirts/0001.jpg", "shoes/0001.jpg", "shoes/0001.png", "shoes/0002.jpg"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"x")
+    lines = [line for _, line in read_products(tmp_path)]
+    assert [line["image"] for line in lines if not isinstance(line, InvalidProduct)] == [
+        "shirts/0001.jpg",
+        "shoes/0002.jpg",
+    ]
+    assert all("shirts/0001.jpg" in line.message for line in lines if isinstance(line, InvalidProduct))
+    assert len(lines) == 4
+
+
+def test_what_the_broker_never_confirmed_has_failed_once_the_publisher_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(administration, "describe_log", lambda *_: "cluster:topic")
+    publisher, following = Publisher(KafkaSettings("127.0.0.1:1")), Following()
+    sender = Sender(publisher, following)
+    for number in range(3):
+        sender.send_delete("shop", f"p{number}", None)
+    publisher.close(0.1)
+    assert [each.key.product_id for each in sender.failed] == ["p0", "p1", "p2"]
+    assert all("broker-unavailable" in (each.rejected or "") for each in sender.failed)
+    assert following.positions == []
 
 
 def test_a_folder_of_pictures_is_a_catalogue(tmp_path: Path) -> None:
