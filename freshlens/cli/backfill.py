@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from freshlens import lane_file
 from freshlens.cli.context import Context
 from freshlens.cli.numbers import FiniteRange
 from schemas.errors import SettingsError
@@ -114,8 +113,6 @@ def _prepared(
         raise SettingsError(f"a back-fill needs {error.name}: pip install 'freshlens[server,backfill]'") from error
 
     environ = context.shell_environ()
-    if (made_for := lane_file.read(context.data)) is not None:
-        environ.setdefault("FRESHLENS_ENCODER", made_for.encoder)
     with Console(stderr=True).status("looking at the dump"):
         return prepare(
             source,

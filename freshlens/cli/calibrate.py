@@ -6,12 +6,13 @@ from typing import Any
 import click
 import msgspec
 
+from freshlens import lane_file
 from freshlens.calibration import calibrated, check_enough
 from freshlens.cli.context import Context
 from freshlens.cli.evaluate import encoded_pictures, entries
 from query_api.search.no_match import Calibration, ModalityCalibration, calibration_key, read_calibration
 from schemas.embeddings import Space, Vector
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, SpaceChanged
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _BATCH = 64
@@ -47,13 +48,15 @@ def calibrate_command(
     from processors.encoders import kept_model
     from processors.encoders.open_clip_encoder import load_encoder
 
-    name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
+    name = context.encoder()
     if name.startswith("none:"):
         raise SettingsError("FRESHLENS_ENCODER=none has no model to calibrate")
     products = [entry["path"] for path in catalogues for entry in entries(path, None)]
     asked, others = _queries(known, modality, where), _queries(foreign, modality, None)
     check_enough(known=len(asked), foreign=len(others), catalogue=len(products))
     encoder = load_encoder(name, kept_in=kept_model.user_cache())
+    if apply:
+        _check_is_searched(context, encoder.space)
     measured = calibrated(
         _encoded(encoder, asked, known.name),
         _encoded(encoder, others, foreign.name),
@@ -64,6 +67,15 @@ def calibrate_command(
         _report(out, Calibration(str(encoder.space), {modality: measured}))
     if apply:
         _put(context, encoder.space, modality, measured)
+
+
+def _check_is_searched(context: Context, space: Space) -> None:
+    """An API reads the calibration of its own space: of another one it would never be read."""
+    made_for = lane_file.read(context.data)
+    if made_for is not None and made_for.space != str(space):
+        raise SpaceChanged(
+            f"{context.data} holds vectors of space {made_for.space} (encoder {made_for.encoder}), and this is {space}"
+        )
 
 
 def in_words(measured: ModalityCalibration, modality: str) -> str:

@@ -62,10 +62,16 @@ class Context:
         environ.setdefault("FRESHLENS_DATA", str(self.data.resolve()))
         environ.setdefault("FRESHLENS_STORE", self.store_url())
         if (made_for := lane_file.read(self.data)) is not None:
+            environ.setdefault("FRESHLENS_ENCODER", made_for.encoder)
             environ.setdefault("FRESHLENS_SPACE", made_for.space)
             environ.setdefault("FRESHLENS_PARTITIONS", str(made_for.partitions))
             environ.setdefault("FRESHLENS_SHARDS", str(made_for.shards))
         return environ
+
+    def encoder(self) -> str:
+        """FRESHLENS_ENCODER, or else what this data directory was made for."""
+        made_for = lane_file.read(self.data)
+        return self.environ.get("FRESHLENS_ENCODER") or (made_for.encoder if made_for else "bundled")
 
     def lane(self) -> Lane:
         """The lane of this data directory; raises SettingsError if neither it nor the environment names a space."""

@@ -50,7 +50,7 @@ def evaluate_command(
     from processors.encoders import kept_model
     from processors.encoders.open_clip_encoder import load_encoder
 
-    name = context.environ.get("FRESHLENS_ENCODER") or "bundled"
+    name = context.encoder()
     if name.startswith("none:"):
         raise SettingsError("FRESHLENS_ENCODER=none has no model to evaluate")
     encoder = load_encoder(name, kept_in=kept_model.user_cache())

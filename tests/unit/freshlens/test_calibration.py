@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from freshlens import calibration
+from freshlens import calibration, lane_file
 from freshlens.cli import cli
 from processors.encoders.encoder import PictureForm
 from query_api.search.no_match import Calibration, Thresholds, calibration_key, load_thresholds, read_calibration
+from schemas.embeddings import Space
 from schemas.errors import SettingsError
+from schemas.lane import Lane
+from schemas.layout import Layout
 from tests.unit.query_api.doubles import DIM, SPACE, api_settings
 from topics.store import FileStore
 
@@ -89,7 +92,13 @@ class Stub:
 def test_the_command_writes_a_report_and_the_api_goes_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from freshlens.cli import calibrate
 
-    monkeypatch.setattr("processors.encoders.open_clip_encoder.load_encoder", lambda _name, **_: Stub())
+    loaded: list[str] = []
+
+    def load(name: str, **_: object) -> Stub:
+        loaded.append(name)
+        return Stub()
+
+    monkeypatch.setattr("processors.encoders.open_clip_encoder.load_encoder", load)
     monkeypatch.setattr(calibrate, "encoded_pictures", lambda encoder, paths, label: CATALOGUE)
     (tmp_path / "products.jsonl").write_text(json.dumps({"product_id": "p", "image": "p.jpg"}) + "\n")
     for letter, count in (("k", 60), ("f", 80)):
@@ -117,6 +126,12 @@ def test_the_command_writes_a_report_and_the_api_goes_by_it(tmp_path: Path, monk
     thresholds = load_thresholds(api_settings(encoder="none:16"), store)
     assert thresholds.by_modality == {"text": measured.threshold}
     assert load_thresholds(api_settings(encoder="none:16", no_match_text=0.3), store).by_modality == {"text": 0.3}
+
+    lane_file.claim(tmp_path / "data", Lane("main", Space("own", 256), Layout()), "own-model")
+    result = CliRunner(env={"FRESHLENS_STORE": "", "FRESHLENS_ENCODER": ""}).invoke(cli, asked)
+    assert result.exit_code != 0
+    assert loaded == ["bundled", "own-model"], "the directory says which encoder"
+    assert "holds vectors of space own" in result.output + str(result.exception)
 
 
 def test_too_few_queries_are_said_before_anything_is_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
