@@ -14,9 +14,11 @@ from freshlens.cli.context import Context
 from freshlens.cli.search import print_results
 from freshlens.client import AsyncClient
 from freshlens.publishing import Following, Sender, locate_beside, read_products
-from schemas.errors import FreshlensError
-from schemas.progress import token_of
+from schemas.errors import FreshlensError, InvalidQuery
+from schemas.progress import decode_token, token_of
+from topics import administration, clients
 from topics.publisher import Publisher
+from topics.settings import KafkaSettings
 
 TENANT = "demo"
 PRODUCTS = 2_000
@@ -58,8 +60,8 @@ class Demo:
 
     def _published(self) -> str:
         marker = self._folder / "published"
-        if marker.exists():
-            return marker.read_text()
+        if marker.exists() and _is_of_this_log(token := marker.read_text(), self._context.kafka()):
+            return token
         listing = self._drawn()
         following = Following()
         publisher = Publisher(self._context.kafka(), store=self._context.store())
@@ -113,3 +115,13 @@ class Demo:
         answer = await client.search(image=jpeg.getvalue(), k=5)
         print_results(answer)
         self._tell(f"open {self._url}/ and search by a photo of your own")
+
+
+def _is_of_this_log(token: str, kafka: KafkaSettings) -> bool:
+    """Whether that is where the catalogue went: the same directory may be used with another Kafka, or prefix."""
+    try:
+        position, *_ = decode_token(token).positions
+    except (InvalidQuery, ValueError):  # what a full disk left of it
+        return False
+    log = administration.describe_log(clients.admin(kafka), kafka.topic(position.topic))
+    return position.log_id == str(log)

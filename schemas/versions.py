@@ -46,8 +46,8 @@ def resolve(kind: VersionKind, version: int | None, *, appended_at_ms: int, offs
     if not VERSION_US_MIN <= version <= appended_at_ms * 1000 + AHEAD_US_MAX:
         raise VersionOutOfRange(
             f"version {version} is not microseconds between 2000-01-01 and ten minutes from now; either send "
-            "version in microseconds, or declare this tenant's versions as a sequence "
-            "(freshlens tenants set NAME --versions sequence)"
+            "version in microseconds, or use a tenant that was declared to number its versions before it published "
+            "anything (freshlens tenants set NAME --versions sequence)"
         )
     return ResolvedVersion(version, 0)
 

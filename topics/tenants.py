@@ -36,6 +36,10 @@ class TenantDirectory:
                 self._read[tenant] = (self._now(), known)
             return known
 
+    def is_declared(self, tenant: str) -> bool:
+        """Whether anything was declared of the tenant; if not, its versions have been microseconds so far."""
+        return self._declared(check_tenant(tenant)) is not None
+
     def declare(self, declaration: TenantDeclaration) -> None:
         """Write a declaration; workers follow within some seconds.
 

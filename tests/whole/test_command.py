@@ -65,6 +65,17 @@ def test_delete_waits_and_names_the_winner(running: Running, tmp_path: Path) -> 
     assert "deleted" in explained.stdout
 
 
+def test_a_tenant_with_products_of_microsecond_versions_is_not_declared_to_number_them(
+    running: Running, tmp_path: Path
+) -> None:
+    done = running.freshlens("--tenant", "late", "publish", str(_write_catalogue(tmp_path, 1)), "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    refused = running.freshlens("tenants", "set", "late", "--versions", "sequence")
+    assert refused.returncode == 1
+    assert "use a new tenant" in refused.stderr
+    assert "late" not in running.freshlens("tenants", "list").stdout
+
+
 def test_a_tenant_with_sequence_versions(running: Running, tmp_path: Path) -> None:
     assert running.freshlens("tenants", "set", "seq", "--versions", "sequence").returncode == 0
     done = running.freshlens("--tenant", "seq", "publish", str(_write_catalogue(tmp_path, 1, version=7)), "--wait")

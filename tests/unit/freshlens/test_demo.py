@@ -6,10 +6,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from freshlens import demo
 from freshlens.cli.context import Context
+from schemas.progress import Position, decode_token, token_of
+from topics import administration
 
 
 def test_a_demo_that_is_stopped_does_not_go_on_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +41,33 @@ def test_a_demo_that_is_stopped_does_not_go_on_drawing(tmp_path: Path, monkeypat
     assert drawn == []
     assert said == ["demo: drawing 2,000 products, once"]
     assert not (tmp_path / "demo" / "published").exists()
+
+
+@pytest.mark.parametrize(("marker", "published"), [("here", 0), ("elsewhere", 1), ("damaged", 1)])
+def test_a_catalogue_that_went_to_another_log_is_published_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marker: str, published: int
+) -> None:
+    here = Position("cluster:here", "product-added", 0, 7)
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / "products.jsonl").write_text('{"product_id": "p", "price": 1}\n')
+    token = token_of([msgspec.structs.replace(here, log_id=f"cluster:{marker}")]).encode()
+    (folder / "published").write_text("" if marker == "damaged" else token)
+    sent: list[object] = []
+
+    class Confirms:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def send(self, event: object, on_done: Callable[[Position], object], *, hot: bool) -> None:
+            sent.append(event)
+            on_done(here)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(demo, "Publisher", Confirms)
+    monkeypatch.setattr(administration, "describe_log", lambda *_: "cluster:here")
+    context = Context(tmp_path, "demo", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    made = demo.Demo(context, "http://x", lambda _: None)._published()
+    assert decode_token(made).positions == (here,)
+    assert (folder / "published").read_text() == made
+    assert len(sent) == published

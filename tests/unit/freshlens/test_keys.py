@@ -93,7 +93,9 @@ def test_changes_are_on_record_without_secrets(tmp_path: Path) -> None:
     text = made(tmp_path, "--tenant", "shop", "keys", "create", "page", "--scopes", "search")
     (key,) = listed(tmp_path)
     freshlens(tmp_path, "keys", "revoke", str(key["id"]))
-    freshlens(tmp_path, "tenants", "set", "shop", "--versions", "sequence")
+    refused = freshlens(tmp_path, "tenants", "set", "shop", "--versions", "sequence")
+    assert (refused.exit_code, "say so with --new" in str(refused.exception)) == (1, True), "nobody knows what it has"
+    freshlens(tmp_path, "tenants", "set", "shop", "--versions", "sequence", "--new")
     record = (tmp_path / "logs" / "audit.log").read_text()
     lines = [json.loads(line) for line in record.splitlines()]
     assert [(line["action"], line["object"]) for line in lines] == [
