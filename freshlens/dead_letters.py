@@ -16,8 +16,8 @@ from schemas.framing import SchemaRegistry
 from schemas.identity import ProductKey, check_record_key, key_from_bytes, product_key
 from schemas.versions import ResolvedVersion, resolve
 from topics import administration, clients
-from topics.declarations import ADDS, DAY_MS, DEAD_LETTERS, INPUTS, PRODUCT_DELETED, PRODUCT_RETRY, TOPICS
-from topics.settings import KafkaSettings
+from topics.declarations import ADDS, DEAD_LETTERS, PRODUCT_DELETED, PRODUCT_RETRY, TOPICS
+from topics.settings import KafkaSettings, check_is_remembered
 from topics.store import ObjectStore
 
 CLOCKS_APART_MS = 600_000
@@ -135,12 +135,7 @@ def replay_of(
     if source.topic == PRODUCT_RETRY:
         retry = framing.PRODUCT_RETRY.decode(raw, ProductRetry)
         raw, source, resolved = retry.event, retry.source, ResolvedVersion(retry.version, retry.sequence)
-    age_ms = now_ms - source.appended_at
-    if source.topic in INPUTS and age_ms > horizon_ms:
-        raise InvalidRecord(
-            f"appended {age_ms // DAY_MS} days ago, and deletes are remembered for {horizon_ms // DAY_MS}: "
-            "publish the product anew"
-        )
+    check_is_remembered(source, now_ms, horizon_ms)
     if source.topic in ADDS:
         return _added(letter.key, raw, source, resolved, declaration_of, registry)
     if source.topic == PRODUCT_DELETED:

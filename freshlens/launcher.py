@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
@@ -75,6 +76,7 @@ class Launcher:
         self._broker: EmbeddedBroker | None = None
         self._listening: socket.socket | None = None
         self._known_pids: set[int] = set()
+        self._metrics: Path | None = None
         self._ready = False
         self._stop = asyncio.Event()
         self.kafka_address = ""
@@ -139,6 +141,8 @@ class Launcher:
         await self._supervisor.stop("kafka")
         if self._broker is not None:
             self._broker.stop()
+        if self._metrics is not None:
+            shutil.rmtree(self._metrics, ignore_errors=True)
         run_file.remove(self._settings.data)
 
     async def _start_everything(self, port: int) -> None:
@@ -208,10 +212,7 @@ class Launcher:
     def _child_environ(self, kafka: KafkaSettings, lane: Lane, port: int) -> dict[str, str]:
         settings = self._settings
         data = settings.data.resolve()
-        metrics = data / "metrics"
-        metrics.mkdir(exist_ok=True)
-        for left in metrics.glob("*.db"):
-            left.unlink()
+        self._metrics = telemetry.shared_folder(data)
         encoder_port = free_port()
         own = {
             "FRESHLENS_DATA": str(data),
@@ -225,7 +226,7 @@ class Launcher:
             **_node(0),
             "FRESHLENS_ENCODER_HOST": LOOPBACK,
             "FRESHLENS_ENCODER_PORT": str(encoder_port),
-            telemetry.DIRECTORY_VARIABLE: str(metrics),
+            telemetry.DIRECTORY_VARIABLE: str(self._metrics),
             # One thread per process: the processes share the cores, not each its own pool of threads.
             "OMP_NUM_THREADS": settings.environ.get("OMP_NUM_THREADS", "1"),
         }
@@ -267,7 +268,8 @@ class Launcher:
     def _write_run_file(self) -> None:
         pids = self._supervisor.pids
         for gone in self._known_pids - set(pids.values()):
-            telemetry.forget_process(self._settings.data / "metrics", gone)
+            assert self._metrics is not None, "it is there before any process"
+            telemetry.forget_process(self._metrics, gone)
         self._known_pids = set(pids.values())
         run = RunFile(
             pid=os.getpid(),

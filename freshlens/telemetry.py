@@ -2,10 +2,12 @@
 
 import atexit
 import os
+import shutil
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from schemas.metrics import METRICS, Metric, MetricName
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_MEMORY = Path("/dev/shm")
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -106,6 +109,19 @@ def _observe_all(histogram: Any, values: list[float]) -> None:
 def serve_metrics(port: int) -> None:
     """Serve this process's own metrics on a port of its own; for processes that have no HTTP server."""
     prometheus_client.start_http_server(port)
+
+
+def shared_folder(data: Path) -> Path:
+    """A new folder for what the processes of a data directory report, in memory where the system has such a place.
+
+    The library maps its files sparse: on a disk that is full the first write to a page of one is the end of the process
+    (SIGBUS).
+    """
+    name = f"freshlens-{os.getuid()}-{blake2b(bytes(data.resolve()), digest_size=8).hexdigest()}"
+    folder = _MEMORY / name if os.access(_MEMORY, os.W_OK) else data / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)  # of an `up` that was killed
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 def forget_process(directory: Path, pid: int) -> None:

@@ -48,14 +48,23 @@ class EmbeddingCache:
         folder: created if need be.
         variant: everything besides the picture that a vector depends on: encoder and decode version.
         vector_bytes: length of this lane's vectors; anything else in the cache is passed over.
+        store: where thumbnails and originals go; of what another store has, nothing is taken to be in this one.
         bytes_max: of its files.
     """
 
     def __init__(
-        self, folder: Path, variant: str, vector_bytes: int, metrics: Metrics, *, bytes_max: int = CACHE_BYTES_MAX
+        self,
+        folder: Path,
+        variant: str,
+        vector_bytes: int,
+        metrics: Metrics,
+        *,
+        store: str = "",
+        bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self._folder = folder / _FORMAT
         self._variant = blake2b(variant.encode(), digest_size=8).digest()
+        self._store = blake2b(store.encode(), digest_size=8).digest()
         self._vector_bytes, self._bytes_max = vector_bytes, bytes_max
         self._metrics = metrics
         self._puts = 0
@@ -99,10 +108,10 @@ class EmbeddingCache:
 
     def has_thumbnails(self, tenant: str, content_hash: bytes) -> bool:
         """Whether this picture's thumbnails were made for this tenant."""
-        return self._get(b"t" + content_hash + tenant.encode()) is not None
+        return self._get(b"t" + self._store + content_hash + tenant.encode()) is not None
 
     def keep_thumbnails(self, tenant: str, content_hash: bytes) -> None:
-        self._put(b"t" + content_hash + tenant.encode(), b"")
+        self._put(b"t" + self._store + content_hash + tenant.encode(), b"")
 
     def content_of(self, uri: str) -> Validators | None:
         """What this URI led to the last time."""

@@ -37,7 +37,7 @@ from streams.outbox import Outbox
 from streams.views import FIRST_FETCH_S, Obtained, ViewMaker
 from streams.watch.holds import HeldSources
 from topics import declarations as names
-from topics.settings import KafkaSettings
+from topics.settings import KafkaSettings, check_is_remembered
 from topics.store import ObjectStore, original_key
 
 RETRY_FETCH_S = 30.0
@@ -53,10 +53,12 @@ def retry_at(attempts: int, now_us: int, *, asked_s: float = 0.0, chance: float 
     """When to try again after this many attempts, in microseconds: 1 s later, then 2 s … 60 s.
 
     Args:
-        asked_s: not before this long, as the host said, or what is known of it.
+        asked_s: not before this long, as the host said, or what is known of it; a minute at most, for those that wait
+            are held in memory, and one host that asks for hours would keep everybody's from being read.
         chance: 0 … 1; up to a quarter later, so that the pictures of one host do not come back all at once.
     """
-    backoff_us = max(min(BACKOFF_US_MAX, BACKOFF_US_MIN << min(attempts - 1, 6)), int(asked_s * 1_000_000))
+    wanted_us = max(BACKOFF_US_MIN << min(attempts - 1, 6), int(asked_s * 1_000_000))
+    backoff_us = min(BACKOFF_US_MAX, wanted_us)
     return now_us + backoff_us + int(backoff_us * chance / 4)
 
 
@@ -78,6 +80,7 @@ class EmbedStep:
         *,
         epoch: int,
         can_encode: bool,
+        remembered_ms: int,
         views: ViewMaker,
         writer: IndexLogWriter,
         outbox: Outbox,
@@ -95,6 +98,7 @@ class EmbedStep:
         self._views, self._writer, self._outbox, self._store = views, writer, outbox, store
         self._finisher, self._declaration_of, self._registry = finisher, declaration_of, registry
         self._held, self._agreements = held, agreements
+        self._remembered_ms = remembered_ms
         self._clock, self._metrics = clock, metrics
         # What retries emitted last, by source: a hint that saves index-log from sixty equal records an hour.
         self._emitted: OrderedDict[object, bytes] = OrderedDict()
@@ -113,6 +117,7 @@ class EmbedStep:
     async def again(self, incoming: Incoming, received: Received, attempts: int) -> str:
         """An event from product-retry, its version resolved the first time. Raises Rejected."""
         try:
+            check_is_remembered(incoming.source, self._clock.now_us() // 1000, self._remembered_ms)
             return await self._index(incoming, received, attempts=attempts, timeout_s=RETRY_FETCH_S)
         except InvalidRecord as error:
             raise Rejected(error, incoming.resolved, attempts + 1) from error

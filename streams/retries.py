@@ -21,6 +21,8 @@ from streams.ledger import AckLedger
 from streams.ledger_consumer import LedgerConsumer
 
 WAITING_MAX = 2_000
+HELD_BYTES_MAX = 64 << 20
+"""Of those that wait or run: a replayed dead letter has its pictures within, up to 12 MiB."""
 RUNNING_MAX = 32
 
 
@@ -54,14 +56,16 @@ class Retries:
         self._waiting: list[_Waiting] = []
         self._number = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._held_bytes = 0
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with self._consumer.subscribed():
             while True:
-                self._consumer.hold_back(len(self._waiting) >= WAITING_MAX)
+                self._consumer.hold_back(len(self._waiting) >= WAITING_MAX or self._held_bytes >= HELD_BYTES_MAX)
                 for received in await self._consumer.polled():
                     self._number += 1
+                    self._held_bytes += len(received.value or b"")
                     heapq.heappush(self._waiting, _Waiting(self._due(received), self._number, received))
                 self._start_due()
 
@@ -75,11 +79,16 @@ class Retries:
         now_us = self._clock.now_us()
         while self._waiting and self._waiting[0].due_us <= now_us and len(self._running) < RUNNING_MAX:
             received = heapq.heappop(self._waiting).received
-            if not self._ledger.is_current(received.ticket):
-                continue
-            task = asyncio.create_task(self._finisher.run(self._again, received))
+            task = asyncio.create_task(self._run(received))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+
+    async def _run(self, received: Received) -> None:
+        try:
+            if self._ledger.is_current(received.ticket):
+                await self._finisher.run(self._again, received)
+        finally:
+            self._held_bytes -= len(received.value or b"")
 
     async def _again(self, received: Received) -> str:
         incoming, attempts, _ = read_retry(received.key, received.value)

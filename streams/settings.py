@@ -12,7 +12,8 @@ from streams.cache import CACHE_BYTES_MAX
 from streams.fetching.settings import read_fetch_policy
 from streams.quality_settings import QualitySettings
 from streams.watch.settings import WatchSettings
-from topics.settings import KafkaSettings
+from topics.declarations import TOMBSTONE_MS
+from topics.settings import KafkaSettings, tombstone_ms
 
 EPOCH_MAX = 2**31
 
@@ -28,6 +29,7 @@ class StreamsSettings:
         epoch: the processing epoch; raising it makes re-encoded views new rows.
         slot: which process of its role this is, from 0.
         gate: which pictures are refused although they can be read.
+        remembered_ms: how long deletions are remembered; what is older is processed no more.
         agreement: whether pictures are compared with their product's text.
         video_frames_max: key frames that become views of a product, of each video.
         video_s_max: longer videos are refused, in seconds.
@@ -48,6 +50,7 @@ class StreamsSettings:
     quality: QualitySettings = field(default_factory=QualitySettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     gate: GateSettings = field(default_factory=GateSettings)
+    remembered_ms: int = TOMBSTONE_MS
     agreement: bool = False
     video_frames_max: int = 4
     video_s_max: int = 600
@@ -72,6 +75,7 @@ class StreamsSettings:
             encoder=env.text("FRESHLENS_ENCODER", "bundled"),
             epoch=env.integer("FRESHLENS_PROCESSING_EPOCH", 0, 0, EPOCH_MAX),
             slot=env.integer("FRESHLENS_WORKER_SLOT", 0, 0, 1023),
+            remembered_ms=tombstone_ms(env),
             fetch=env.section(read_fetch_policy, FetchPolicy()),
             quality=env.section(QualitySettings.from_env, QualitySettings()),
             watch=env.section(WatchSettings.from_env, WatchSettings()),

@@ -205,6 +205,7 @@ def _embed_step(
         settings.lane,
         epoch=settings.epoch,
         can_encode=not is_vectors_only(settings.encoder),
+        remembered_ms=settings.remembered_ms,
         views=views,
         writer=parts.writer,
         outbox=parts.outbox,
@@ -262,6 +263,7 @@ async def _cache(parts: _Parts, encoder: Encoder) -> AsyncIterator[EmbeddingCach
         f"{encoder.encoder_id}/{DECODE_VERSION}",
         2 * settings.lane.space.dim,
         metrics,
+        store=settings.store,
         bytes_max=settings.cache_bytes_max,
     )
     try:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas.environment import Environment
-from schemas.errors import SettingsError
+from schemas.errors import InvalidRecord, SettingsError
+from schemas.events import Source
 from schemas.lane import DEFAULT_LANE
-from topics.declarations import DAY_MS, TOMBSTONE_MS, TOPICS
+from topics.declarations import DAY_MS, INPUTS, TOMBSTONE_MS, TOPICS
 
 Setting = str | int | float | bool
 """The value of a setting of confluent-kafka."""
@@ -31,6 +32,21 @@ _FILES = {
 def tombstone_ms(env: Environment) -> int:
     """How long deletions are remembered: ``FRESHLENS_TOMBSTONE_DAYS``. What is older may bring products back."""
     return env.integer("FRESHLENS_TOMBSTONE_DAYS", TOMBSTONE_MS // DAY_MS, 1, 36_500) * DAY_MS
+
+
+def check_is_remembered(source: Source, now_ms: int, remembered_ms: int) -> None:
+    """Do nothing if an event may still be processed.
+
+    Raises:
+        InvalidRecord: it is older than deletions are remembered (:func:`tombstone_ms`), so that nobody can tell any
+            more whether its product was deleted since.
+    """
+    age_ms = now_ms - source.appended_at
+    if source.topic in INPUTS and age_ms > remembered_ms:
+        raise InvalidRecord(
+            f"appended {age_ms // DAY_MS} days ago, and deletes are remembered for {remembered_ms // DAY_MS}: "
+            "publish the product anew"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ async def open_loader(job: Job, encoder: Encoder, metrics: Metrics) -> AsyncIter
             settings.lane,
             epoch=settings.epoch,
             can_encode=not is_vectors_only(settings.encoder),
+            remembered_ms=settings.remembered_ms,
             views=views,
             writer=IndexLogWriter(settings.kafka, settings.lane, outbox),
             outbox=outbox,

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from click.testing import CliRunner
 from confluent_kafka import TopicPartition
 
 from freshlens.cli.dead_letters import dead_letters_group
-from schemas.events import Content, Offer, Picture, ProductAdded, ProductDeleted
-from schemas.framing import PRODUCT_ADDED, PRODUCT_DELETED
+from schemas.events import Content, Offer, Picture, ProductAdded, ProductDeleted, ProductRetry, Source
+from schemas.framing import PRODUCT_ADDED, PRODUCT_DELETED, PRODUCT_RETRY
 from schemas.join import Rank
 from schemas.metrics import RecordingMetrics
 from streams import app as streams_app
@@ -182,6 +183,20 @@ def test_prices_overtake_what_the_worker_has_no_room_for_and_their_turn_changes_
     assert bench.codes() == ["undecodable-record"]
     ahead = next(line for line in worker.stop().splitlines() if line.startswith("freshlens_offers_ahead_total"))
     assert 0 < float(ahead.split()[-1]) <= len(prices), "each once"
+
+
+def test_what_waited_for_its_retry_until_its_deletion_may_be_forgotten_is_a_dead_letter(bench: Bench) -> None:
+    bench.start("embed", FRESHLENS_TOMBSTONE_DAYS="30")
+    day_ms, now_ms = 24 * 3600 * 1000, time.time_ns() // 1_000_000
+    for product, age_days in (("old", 31), ("young", 29)):
+        event = PRODUCT_ADDED.encode(vectors_only(product))
+        source = Source("product-added", 0, 7, now_ms - age_days * day_ms)
+        retry = ProductRetry(event, source, source.appended_at * 1000, 0, 3, 0)
+        bench.send("product-retry", PRODUCT_RETRY.encode(retry), f"shop/{product}".encode())
+    bench.until_indexed("young")
+    until(lambda: bool(bench.codes()), "a dead letter")
+    assert "publish the product anew" in bench.letters[0].reason
+    assert bench.indexed() == {"young"}
 
 
 class Feed:

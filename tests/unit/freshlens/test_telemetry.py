@@ -1,10 +1,12 @@
 """What Prometheus is told: sums and buckets of all that was reported, however it was reported."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import prometheus_client
 import pytest
 
+from freshlens import telemetry
 from freshlens.telemetry import DIRECTORY_VARIABLE, PrometheusMetrics
 
 
@@ -47,3 +49,18 @@ def test_a_gauge_is_what_was_said_last_and_all_is_rendered(metrics: PrometheusMe
     text = metrics.render().decode()
     assert 'freshlens_index_rows{part="tail"} 2.0' in text
     assert "freshlens_no_match_total 1.0" in text
+
+
+def test_what_processes_share_is_new_for_every_run_and_not_on_the_disk_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(telemetry, "_MEMORY", memory)
+    one, other = telemetry.shared_folder(tmp_path / "one"), telemetry.shared_folder(tmp_path / "other")
+    assert one != other
+    assert {one.parent, other.parent} == {memory}
+    assert one.stat().st_mode & 0o777 == 0o700
+    (one / "counter_1.db").touch()
+    assert telemetry.shared_folder(tmp_path / "one") == one
+    assert list(one.iterdir()) == [], "of a run that was killed nothing is counted again"

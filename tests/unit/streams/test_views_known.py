@@ -57,12 +57,15 @@ class Pool:
 
 
 @asynccontextmanager
-async def running(folder: Path, model: Model, pool: Pool, metrics: RecordingMetrics) -> AsyncIterator[ViewMaker]:
-    cache, queue = EmbeddingCache(folder / "cache", "model/1", 4, metrics), EncodingQueue(model, metrics)
+async def running(
+    folder: Path, model: Model, pool: Pool, metrics: RecordingMetrics, store_name: str = "store"
+) -> AsyncIterator[ViewMaker]:
+    cache = EmbeddingCache(folder / "cache", "model/1", 4, metrics, store=store_name)
+    queue = EncodingQueue(model, metrics)
     task = asyncio.create_task(queue.run())
     source: Any = None
     decoders: Any = pool
-    store = FileStore(folder / "store")
+    store = FileStore(folder / store_name)
     try:
         yield ViewMaker(source, decoders, queue, cache, store, metrics, decoding_max=4)
     finally:
@@ -88,6 +91,16 @@ async def test_a_picture_and_a_text_are_encoded_once_and_stay_known(tmp_path: Pa
     assert looked_up == {"miss": 2, "hit": 6}
     stages = {dict(labels)["stage"] for (name, labels) in metrics.values if name == "freshlens_ingest_stage_seconds"}
     assert stages == {"decode", "queue", "encode", "store"}
+
+
+async def test_what_another_store_has_is_put_into_this_one(tmp_path: Path) -> None:
+    model, pool = Model(), Pool()
+    for store_name in ("store", "bucket"):
+        async with running(tmp_path, model, pool, RecordingMetrics(), store_name) as maker:
+            await maker.obtain("shop", [PICTURE], timeout_s=1)
+    there = [sorted(FileStore(tmp_path / name).list("")) for name in ("store", "bucket")]
+    assert there[0] == there[1] != []
+    assert model.encoded == 1, "the vector is the same wherever the picture lies"
 
 
 async def test_asking_whether_a_text_is_known_is_no_look_up_that_missed(tmp_path: Path) -> None:
