@@ -64,7 +64,8 @@ class LocalShard:
         if request.min_applied:
             replica, is_met, waited_ms = await self._fresh(request.min_applied, request.wait_ms)
         view, in_main = replica.view, None
-        is_plain = request.filter is None and not request.exact and not request.facets
+        # Whatever may have to look at each product is no work for the event loop.
+        is_plain = not (request.filter or request.exact or request.facets or request.collapse or query is None)
         if is_plain and request.in_company and query is not None:
             in_main = await self._together_with(view, request, query)
         started = time.perf_counter()

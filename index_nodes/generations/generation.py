@@ -142,6 +142,10 @@ class Generation:
         begin, end = np.searchsorted(self._extra_slots, (slot, slot + 1)).tolist()
         return (slot, *range(self._first_rows + begin, self._first_rows + end))
 
+    def in_key_order(self, slots: LocalRows) -> list[LocalRows]:
+        """A tenant's ascending slots in three parts: two whose keys ascend, and those beyond the generation."""
+        return np.split(slots, np.searchsorted(slots, (self._first_rows, self.slots)))
+
     def rows_of_all(self, slots: LocalRows) -> LocalRows:
         """The rows of all views of these slots, in no order; slots beyond the generation have none."""
         slots = slots[slots < self._first_rows]

@@ -79,8 +79,7 @@ class IvfIndex:
     def _among_some(self, query: Vector, wanted: int, passing: Passing, effort: float) -> Nearest:
         """Where not nearly all pass."""
         if passing.count > max(wanted, EXACT_ROWS_MAX) and self._has_near(query, passing):
-            share = passing.about / len(self.exact)
-            (found,) = self._nearest(query[None], wanted, share, passing.selector, effort)
+            (found,) = self._nearest(query[None], wanted, passing.count / len(self.exact), passing.selector, effort)
             if len(found.rows) >= wanted:
                 return found
         return self.exact.search(query, wanted, passing)

@@ -257,8 +257,11 @@ def _newest(view: IndexView, passing: Passing, k: int, collapse: bool) -> tuple[
     slots = passing.rows
     versions = view.content_versions(slots)
     if len(slots) > k and not collapse:
+        # A back-fill gives all its products one version: only the first of these by key can be among the k.
         least = np.partition(versions, -k)[-k]
-        slots, versions = slots[versions >= least], versions[versions >= least]
+        *ordered, others = view.generation.in_key_order(slots[versions == least])
+        slots = np.concatenate([slots[versions > least], *(part[:k] for part in ordered), others])
+        versions = view.content_versions(slots)
     units: list[Any] = view.groups_of(slots) if collapse else slots.tolist()
     keys = [view.keys.raw(slot) for slot in slots.tolist()]
     best: dict[Any, ShardHit] = {}

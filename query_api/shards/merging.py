@@ -38,4 +38,4 @@ def _by_similarity(hit: ShardHit) -> tuple[float, bytes]:
 
 
 def _newest_first(hit: ShardHit) -> tuple[float, bytes]:
-    return -hit.version, hit.product_id.encode()
+    return -hit.content_version, hit.product_id.encode()

@@ -13,7 +13,8 @@ HITS = st.lists(
         product_id=st.text(st.characters(codec="utf-8"), min_size=1, max_size=2),
         similarity=st.sampled_from([-0.5, 0.0, 0.25, 0.5, 1.0]),
         source=st.just("main"),
-        version=st.integers(1, 4),
+        version=st.integers(1, 4),  # of a price, perhaps, which makes nothing new
+        content_version=st.integers(1, 4),
         dup_group=st.sampled_from([b"", b"x", b"y"]),
     ),
     max_size=40,
@@ -27,7 +28,7 @@ def shard_answer(hits: list[ShardHit], k: int, by_similarity: bool) -> list[Shar
 
 
 def order(hit: ShardHit, by_similarity: bool) -> float:
-    return -hit.similarity if by_similarity else -hit.version
+    return -hit.similarity if by_similarity else -hit.content_version
 
 
 @given(HITS, st.integers(1, 10), st.lists(st.integers(0, 4), min_size=40, max_size=40), st.booleans())

@@ -60,6 +60,17 @@ def test_without_a_vector_the_newest_content_comes_first(index: Index) -> None:
     assert index.ids(None, 2) == ["p1", "p4"]
 
 
+def test_of_many_products_of_one_version_few_are_looked_at(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.apply(*(records.content(f"v{n:03}", 5, [records.picture(n)]) for n in range(150)))
+    index.apply(*(records.content(f"t{n:03}", 5, [], title="no picture") for n in range(150)))
+    index.compact_and_swap()
+    index.apply(records.content("new", 6, [RED]), records.content("as", 5, [RED]), records.delete("t000", 9))
+    raw, looked_at = index.view.keys.raw, []
+    monkeypatch.setattr(index.view.keys, "raw", lambda slot: (looked_at.append(slot), raw(slot))[1])
+    assert index.ids(None, 4) == ["new", "as", "t001", "t002"]
+    assert len(looked_at) < 30
+
+
 FILTERS = [
     ({"brand": "x"}, {"a"}),
     ({"brand": ["x", "y"]}, {"a", "b"}),
@@ -202,6 +213,18 @@ def test_an_ivf_reaches_the_recall_and_the_count(tmp_path: Path) -> None:
             found += len(truth & {int(hit.product_id[1:]) for hit in hits}) / expected
         assert found / 100 >= 0.95, clause
     index.replica.close()
+
+
+def test_products_without_a_row_may_go_in_numbers(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ivf, "FLAT_ROWS_MAX", 500)
+    monkeypatch.setattr(ivf, "EXACT_ROWS_MAX", 500)
+    index.apply(*(records.content(f"v{n:03}", 1, [records.picture(n)]) for n in range(600)))
+    index.apply(*(records.content(f"t{n:03}", 1, [], title="no picture") for n in range(700)))
+    index.compact_and_swap()
+    assert index.view.generation.index is not None
+    index.apply(*(records.delete(f"t{n:03}", 2) for n in range(700)))
+    hits = index.search(records.picture(7), 10).hits
+    assert (len(hits), hits[0].product_id) == (10, "v007")
 
 
 def test_lists_are_never_smaller_than_training_needs() -> None:

@@ -1,8 +1,10 @@
 """The shard of this process: what an answer says of itself is of the view that was searched."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from index_nodes import shard as shard_module
@@ -48,3 +50,33 @@ async def test_an_answer_is_as_fresh_as_the_view_that_was_searched(
     assert [hit.product_id for hit in answer.hits] == ["before"]
     assert answer.state.applied == known
     assert dict(index.view.offsets.applied) != known
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_on_loop"),
+    [({}, True), ({"collapse": True}, False), ({"vector": None}, False), ({"exact": True}, False)],
+)
+async def test_what_may_look_at_every_product_does_not_hold_up_the_event_loop(
+    index: Index, monkeypatch: pytest.MonkeyPatch, asked: dict[str, object], is_on_loop: bool
+) -> None:
+    index.apply(records.content("p", 1, [RED]))
+    search, threads = shard_module.search, []
+
+    def noted(*given: object, **named: object) -> Found:
+        threads.append(threading.get_ident())
+        return search(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shard_module, "search", noted)
+    node = NodeSettings(KafkaSettings("localhost:9092"), index.lane, "")
+    follower = SimpleNamespace(answering=index.replica)
+    shard = LocalShard(node, follower, ManualClock(), NullMetrics())  # type: ignore[arg-type]
+    plain = ShardSearch(
+        lane=index.lane.name,
+        layout_id=index.lane.layout.layout_id,
+        tenant="default",
+        vector=RED.astype("<f4").tobytes(),
+    )
+    answer = await shard.search(msgspec.structs.replace(plain, **asked))
+    shard.close()
+    assert [hit.product_id for hit in answer.hits] == ["p"]
+    assert (threads == [threading.get_ident()]) is is_on_loop
