@@ -2,7 +2,7 @@
 import { toastError } from "./announce.js";
 import { button, byId, element, icon } from "./elements.js";
 import { elapsed, watchUntil } from "./freshness.js";
-import { listenForFiles, pictureIn, PRODUCT_SIDE_MAX, shrink } from "./upload.js";
+import { listenForFiles, PRODUCT_SIDE_MAX, shrink } from "./upload.js";
 
 const CURRENCIES = ["EUR", "USD", "GBP", "CHF", "JPY", "SEK", "PLN"];
 
@@ -21,17 +21,10 @@ const newId = () => `photo-${Date.now().toString(36)}`;
 export class AddProduct {
   /** `api()`: the current Api. `categories()`: names to offer. `search(photo)`: shows the new product among its likes.
    * `colourName()`: what this catalogue calls the attribute. */
-  constructor({ api, categories, colourName, search }) {
-    Object.assign(this, { api, categories, colourName, search });
+  constructor(page) {
+    this.page = page;
     this.dialog = byId("add");
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
-    this.dialog.addEventListener("dragover", (event) => event.preventDefault());
-    this.dialog.addEventListener("drop", (event) => {
-      event.preventDefault();
-      event.stopPropagation();
-      const file = pictureIn(event.dataTransfer);
-      if (file) this.take(file);
-    });
   }
 
   get isOpen() {
@@ -39,24 +32,44 @@ export class AddProduct {
   }
 
   open() {
-    this.shrinking = null;
-    this.dialog.replaceChildren(this.#form());
+    const again = () => (this.dialog.close(), this.open());
+    this.attempt = new Attempt({ ...this.page, api: this.page.api(), close: () => this.dialog.close(), again });
+    this.dialog.replaceChildren(this.attempt.form);
     this.dialog.showModal();
   }
 
   /** A picture that was picked, dropped or pasted while the dialog is open. */
+  take(file) {
+    return this.attempt.take(file);
+  }
+}
+
+/** One product on its way, in a form of its own: one that is still being looked for says nothing in the form of the next. */
+class Attempt {
+  constructor(parts) {
+    Object.assign(this, parts);
+    this.shrinking = this.drawn = null;
+    this.form = this.#form();
+  }
+
   async take(file) {
     // Kept as a promise, so that Publish may be pressed while the photo is still being shrunk.
-    this.shrinking = shrink(file, PRODUCT_SIDE_MAX);
+    const mine = (this.shrinking = shrink(file, PRODUCT_SIDE_MAX));
     try {
-      const photo = await this.shrinking;
-      this.picker.replaceChildren(element("img", { src: photo.url, alt: "Photo of the new product" }));
-      this.picker.setAttribute("aria-label", "Replace the photo");
-      this.picker.classList.add("filled");
+      const photo = await mine;
+      if (mine === this.shrinking) this.#draw(photo);
     } catch (error) {
-      this.shrinking = null;
+      if (mine !== this.shrinking) return;
+      this.shrinking = this.drawn;
       toastError(error);
     }
+  }
+
+  #draw(photo) {
+    this.drawn = this.shrinking;
+    this.picker.replaceChildren(element("img", { src: photo.url, alt: "Photo of the new product" }));
+    this.picker.setAttribute("aria-label", "Replace the photo");
+    this.picker.classList.add("filled");
   }
 
   #form() {
@@ -65,11 +78,10 @@ export class AddProduct {
     this.picker = element("button", { type: "button", className: "drop", id: "add-photo", onclick: () => file.click() }, icon("image"), element("strong", {}, "Photo"), element("span", {}, "drop, paste or choose"));
     this.progress = element("ol", { className: "progress", role: "status", hidden: true });
     this.submit = button("Publish", { className: "primary", type: "submit" });
-    const buttons = element("div", { className: "actions" }, this.submit, button("Cancel", { className: "quiet", onclick: () => this.dialog.close() }));
-    const title = element("header", {}, element("h2", { id: "add-title" }, "Add a product"), element("p", {}, `It goes to the catalogue “${this.api().tenant}” and is searchable at once.`));
-    const form = element("form", { id: "add-form", onsubmit: (event) => (event.preventDefault(), this.#publish(form)) });
-    form.append(title, element("div", { className: "sheet-columns" }, element("div", {}, this.picker, file), this.#fields()), this.progress, buttons);
-    return form;
+    this.buttons = element("div", { className: "actions" }, this.submit, button("Cancel", { className: "quiet", onclick: this.close }));
+    const title = element("header", {}, element("h2", { id: "add-title" }, "Add a product"), element("p", {}, `It goes to the catalogue “${this.api.tenant}” and is searchable at once.`));
+    const columns = element("div", { className: "sheet-columns" }, element("div", {}, this.picker, file), this.#fields());
+    return element("form", { id: "add-form", onsubmit: (event) => (event.preventDefault(), this.#publish()) }, title, columns, this.progress, this.buttons);
   }
 
   #fields() {
@@ -103,7 +115,7 @@ export class AddProduct {
     this.#step(words, state);
   }
 
-  async #publish(form) {
+  async #publish() {
     this.progress.replaceChildren();
     if (!this.shrinking) {
       this.#step("A photo is needed: that is what it is found by.", "failed");
@@ -112,38 +124,37 @@ export class AddProduct {
     }
     this.submit.disabled = true;
     try {
-      this.photo = await this.shrinking;
-      const fields = Object.fromEntries(new FormData(form));
-      await this.#publishAndWatch(productOf(fields, this.photo.base64, this.colourName()), { hot: "hot" in fields });
+      const photo = await this.shrinking;
+      const fields = Object.fromEntries(new FormData(this.form));
+      await this.#publishAndWatch(productOf(fields, photo.base64, this.colourName()), photo, { hot: "hot" in fields });
     } catch (error) {
       this.#lastStep(`${error.message} (${error.code ?? "unexpected"})`, "failed");
       this.submit.disabled = false;
     }
   }
 
-  async #publishAndWatch(product, options) {
-    const api = this.api();
+  async #publishAndWatch(product, photo, options) {
     const startedAt = performance.now();
     this.#step("Publishing…", "running");
-    const { read_token: token } = await api.publish(product, options);
+    const { read_token: token } = await this.api.publish(product, options);
     this.#lastStep(`Published in ${elapsed(performance.now() - startedAt)}`);
     this.#step("Searching for it by its photo…", "running");
-    const body = { image: { base64: this.photo.base64 }, k: 10 };
+    const body = { image: { base64: photo.base64 }, k: 10 };
     const has = (answer) => answer.results.some((result) => result.product_id === product.product_id);
-    const { ms, seen } = await watchUntil(api, body, token, has, startedAt);
+    const { ms, seen } = await watchUntil(this.api, body, token, has, startedAt);
     if (!seen) {
       this.#lastStep("Not found by its photo. It may have been refused: see “freshlens dead-letters list”.", "failed");
       this.submit.disabled = false;
       return;
     }
     this.#lastStep(`Searchable after ${elapsed(ms)}`);
-    this.#offerNext();
+    this.#offerNext(photo);
   }
 
-  #offerNext() {
-    const show = button("Show it in the results", { className: "primary", onclick: () => (this.dialog.close(), this.search(this.photo)) });
-    const again = button("Add another", { className: "button", onclick: () => (this.dialog.close(), this.open()) });
-    this.dialog.querySelector(".actions").replaceChildren(show, again, button("Done", { className: "quiet", onclick: () => this.dialog.close() }));
+  #offerNext(photo) {
+    const show = button("Show it in the results", { className: "primary", onclick: () => (this.close(), this.search(photo)) });
+    const again = button("Add another", { className: "button", onclick: this.again });
+    this.buttons.replaceChildren(show, again, button("Done", { className: "quiet", onclick: this.close }));
     show.focus();
   }
 }

@@ -49,7 +49,7 @@ function base64Of(blob) {
   });
 }
 
-export const pictureIn = (transfer) => [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? null;
+const pictureIn = (transfer) => [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? null;
 
 /** Paste anywhere and drop anywhere; `take(file)` gets the picture, `veil` is shown while one hovers over the page. */
 export function listenForPhotos(veil, take) {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, ElementHandle, Page, Request, sync_playwright
 
 from tests.e2e.shop import Shop, stocked
 from tests.running import Running
@@ -87,6 +87,12 @@ def fake_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("fake") / "log"
     with server([sys.executable, "-m", "tests.e2e.fake_api", "--port", "0", "--products", "36"], log) as url:
         yield url
+
+
+@pytest.fixture
+def demo(fake_url: str) -> str:
+    """The page over the stand-in's drawn products."""
+    return f"{fake_url}/?tenant=demo"
 
 
 @pytest.fixture(scope="session")
@@ -182,3 +188,9 @@ def snap() -> Callable[[Page, str], None]:
         page.screenshot(path=OUTPUT / f"{name}.png")
 
     return snap_
+
+
+def wait(page: Page, holds: str, of: ElementHandle | None = None) -> None:
+    """Until a function of the page holds, for 15 s at most, and what follows from it is drawn."""
+    loop = f"for (let turns = 1500; !({holds})(of) && turns; turns -= 1) await pause(); await pause();"
+    page.evaluate(f"async (of) => {{ const pause = () => new Promise((done) => setTimeout(done, 10)); {loop} }}", of)

@@ -13,11 +13,6 @@ from tests.e2e.shop import pair, photo, upload
 Snap = Callable[[Page, str], None]
 
 
-@pytest.fixture
-def demo(fake_url: str) -> str:
-    return f"{fake_url}/?tenant=demo"
-
-
 def write(page: Page, words: str) -> None:
     page.fill("#text", words)
     page.press("#text", "Enter")
@@ -260,25 +255,6 @@ def test_an_unreadable_file_is_refused_in_words(demo: str, open_page: OpenPage) 
     page = open_page(demo)
     page.set_input_files("#file", files=[upload(b"no picture")])
     expect(page.locator(".toast")).to_contain_text("no picture that the browser can read")
-
-
-def test_a_published_product_that_is_never_found_is_not_called_searchable(demo: str, open_page: OpenPage) -> None:
-    page = open_page(demo)
-    nothing = {"query_id": "q", "results": [], "no_match": True, "freshness_met": True, "freshness": [], "warnings": []}
-    page.route("**/v1/search*", lambda route: route.fulfill(body=json.dumps(nothing), content_type="application/json"))
-    page.click("#add-open")
-    page.set_input_files("#add-file", files=[upload(photo(80))])
-    page.fill("[name=title]", "Never found")
-    page.click("#add-form [type=submit]")
-    expect(page.locator(".progress .failed")).to_contain_text("Not found by its photo")
-
-
-def test_a_photo_is_asked_for_before_publishing(demo: str, open_page: OpenPage) -> None:
-    page = open_page(demo)
-    page.click("#add-open")
-    page.fill("[name=title]", "No photo")
-    page.click("#add-form [type=submit]")
-    expect(page.locator(".progress .failed")).to_contain_text("A photo is needed")
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
