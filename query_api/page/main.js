@@ -15,7 +15,7 @@ import { fact, titleOf } from "./product_facts.js";
 import { AddProduct } from "./publish.js";
 import { headingOf, isLikeness, isVisual, MODES, NOTHING, queryFrom, RESULTS_FIRST, RESULTS_MAX, searchBody, Trail } from "./query.js";
 import { clearState, showEmptyCatalogue, showError, showNoMatch, showNothingPasses } from "./states.js";
-import { drawTenants, firstTenant } from "./tenants.js";
+import { drawTenants, firstTenant, rememberTenant } from "./tenants.js";
 import { listenForFiles, listenForPhotos, shrink } from "./upload.js";
 
 const SAMPLES = 7;
@@ -33,7 +33,7 @@ const filters = new Filters({ changed: () => ask({ k: RESULTS_FIRST }) });
 const crop = new Crop(byId("stage"), { changed: (frame) => ask({ crop: frame, k: RESULTS_FIRST }) });
 const adding = new AddProduct({ api: () => api, categories: () => filters.values("category"), colourName: () => filters.colourName, search: (photo) => ask({ ...NOTHING, photo }) });
 const statusBar = new StatusBar(() => api);
-const trail = new Trail({ back: restore });
+const trail = new Trail({ back: (place) => (rememberTenant(place.tenant), goTo(place)) });
 
 /** Changes the query, remembers it for the back button, and runs it. Words typed but not yet sent count, too. */
 function ask(change) {
@@ -42,10 +42,20 @@ function ask(change) {
   return run();
 }
 
-function restore(earlier) {
-  query = earlier;
-  filters.set(earlier.choice ?? {});
+/** Shows what was asked in a catalogue: at first, when another one is chosen, and on the way back. */
+function goTo({ query: asked, tenant }) {
+  if (tenant !== api.tenant) turnTo(tenant);
+  query = asked;
+  filters.set(asked.choice ?? {});
   return run();
+}
+
+function turnTo(tenant) {
+  api = new Api(tenant);
+  byId("analytics-link").href = tenant === "default" ? "/analytics" : `/analytics?tenant=${tenant}`;
+  drawTenants(byId("tenants"), tenant, (chosen) => goTo(trail.add(NOTHING, chosen)));
+  drawer.close();
+  filters.forget();
 }
 
 async function run() {
@@ -250,16 +260,6 @@ async function bodyThatFinds(result) {
   return { image: { base64 }, k: 50 };
 }
 
-function useTenant(tenant, first = NOTHING) {
-  api = new Api(tenant);
-  byId("analytics-link").href = tenant === "default" ? "/analytics" : `/analytics?tenant=${tenant}`;
-  filters.forget();
-  filters.set({});
-  query = { ...first };
-  trail.begin(query, tenant);
-  return run();
-}
-
 function listen() {
   for (const id of ["search-form", "minus-form"]) byId(id).addEventListener("submit", (event) => (event.preventDefault(), ask({ k: RESULTS_FIRST })));
   byId("text").addEventListener("search", () => byId("text").value === "" && query.text && ask({}));
@@ -291,8 +291,8 @@ async function start() {
   listen();
   grid.wait();
   const tenant = await firstTenant();
-  drawTenants(byId("tenants"), tenant, (chosen) => useTenant(chosen));
-  await useTenant(tenant, queryFrom(location.href));
+  turnTo(tenant);
+  await goTo(trail.begin(queryFrom(location.href), tenant));
 }
 
 start();

@@ -1,5 +1,6 @@
 // What is being looked for: an immutable value, its request body, its words, and its place in the browser's history.
 import { isWhole, WHOLE } from "./crop.js";
+import { tenantIn } from "./tenants.js";
 
 export const RESULTS_FIRST = 24;
 export const RESULTS_MAX = 200;
@@ -63,24 +64,35 @@ export function queryFrom(address) {
   return { ...NOTHING, text: parameters.get("q") ?? "", minus: parameters.get("not") ?? "", like: like ? { product_id: like, title: like } : null, mode };
 }
 
-/** Remembers whole queries, photos included, for the back button; they live as long as the page. */
+const placeFrom = (address) => ({ query: queryFrom(address), tenant: tenantIn(address) ?? "default" });
+
+/** Remembers places, {query, tenant}, with their photos for the back button; they live as long as the page. */
 export class Trail {
   constructor({ back }) {
-    this.queries = new Map();
-    window.addEventListener("popstate", (event) => back(this.queries.get(event.state?.step) ?? queryFrom(location.href)));
+    this.places = new Map();
+    this.here = placeFrom(location.href);
+    window.addEventListener("popstate", ({ state }) => {
+      // A link within the page makes an entry of its own, which shows what the page shows already.
+      if (!state) return this.#write("replaceState", this.here);
+      this.here = this.places.get(state.step) ?? placeFrom(location.href);
+      return back(this.here);
+    });
   }
 
   begin(query, tenant) {
-    this.#write("replaceState", query, tenant);
+    return this.#write("replaceState", { query, tenant });
   }
 
   add(query, tenant) {
-    this.#write("pushState", query, tenant);
+    return this.#write("pushState", { query, tenant });
   }
 
-  #write(how, query, tenant) {
-    const step = this.queries.size;
-    this.queries.set(step, query);
-    history[how]({ step }, "", addressOf(query, tenant));
+  #write(how, place) {
+    // The history keeps the steps of earlier loads of the page: a mere number would be taken for one of this load.
+    const step = `${performance.timeOrigin}/${this.places.size}`;
+    this.places.set(step, place);
+    this.here = place;
+    history[how]({ step }, "", addressOf(place.query, place.tenant));
+    return place;
   }
 }

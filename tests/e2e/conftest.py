@@ -190,6 +190,12 @@ def snap() -> Callable[[Page, str], None]:
     return snap_
 
 
+def write(page: Page, words: str) -> None:
+    """Search for words; does not wait for the answer."""
+    page.fill("#text", words)
+    page.press("#text", "Enter")
+
+
 def wait(page: Page, holds: str, of: ElementHandle | None = None) -> None:
     """Until a function of the page holds, for 15 s at most, and what follows from it is drawn."""
     loop = f"for (let turns = 1500; !({holds})(of) && turns; turns -= 1) await pause(); await pause();"

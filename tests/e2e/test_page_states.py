@@ -7,15 +7,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.conftest import PHONE, WIDE, OpenPage
+from tests.e2e.conftest import PHONE, WIDE, OpenPage, write
 from tests.e2e.shop import pair, photo, upload
 
 Snap = Callable[[Page, str], None]
-
-
-def write(page: Page, words: str) -> None:
-    page.fill("#text", words)
-    page.press("#text", "Enter")
 
 
 def test_the_demo_is_picked_when_it_has_products(fake_url: str, open_page: OpenPage) -> None:
