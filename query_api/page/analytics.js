@@ -81,19 +81,23 @@ function drawState(iconName, title, words) {
 
 let tenant = "default";
 let shown = [];
+let loading = null;
 
 async function load() {
+  const mine = (loading = new Api(tenant).quality(byId("windows").value));
   try {
-    const { windows = [] } = await new Api(tenant).quality(byId("windows").value);
+    const { windows = [] } = await mine;
+    if (mine !== loading) return;
     if (!windows.length) return drawState("chart", "No searches have been summed up yet.", "Search, open a product, and come back: a window appears here within a minute.");
     byId("state").hidden = true;
     byId("body").hidden = false;
     shown = windows;
-    return draw(windows);
+    draw(windows);
   } catch (error) {
+    if (mine !== loading) return;
     announce(error.message);
     const wayOut = error.code === "unauthorized" ? " Enter one on the search page, then come back." : "";
-    return drawState("alert", "The report could not be read.", `${error.message} (${error.code ?? "unexpected"})${wayOut}`);
+    drawState("alert", "The report could not be read.", `${error.message} (${error.code ?? "unexpected"})${wayOut}`);
   }
 }
 

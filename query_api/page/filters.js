@@ -48,7 +48,18 @@ function combined(parts) {
 }
 
 const NOTHING = { category: "", colours: [], picks: {}, from: null, to: null, inStock: false, clauses: [] };
-const amount = (input) => (input.value === "" || !input.checkValidity() ? null : Number(input.value));
+
+function typed(input) {
+  // Drawn anew whatever it is: what is no price does not filter, and should not look so.
+  delete input.dataset.drawn;
+  return input.value === "" || !input.checkValidity() ? null : Number(input.value);
+}
+
+/** Shows a price in its field, and leaves that alone where it was shown already: another may be typed there. */
+function write(input, price) {
+  if (input.dataset.drawn !== String(price)) input.value = price;
+  input.dataset.drawn = price;
+}
 
 export class Filters {
   constructor({ changed }) {
@@ -58,8 +69,8 @@ export class Filters {
     this.choice = structuredClone(NOTHING);
     byId("filter-form").addEventListener("submit", (event) => event.preventDefault());
     byId("category").addEventListener("change", (event) => this.#choose({ category: event.target.value }));
-    byId("price-min").addEventListener("change", (event) => this.#choose({ from: amount(event.target) }));
-    byId("price-max").addEventListener("change", (event) => this.#choose({ to: amount(event.target) }));
+    byId("price-min").addEventListener("change", (event) => this.#choose({ from: typed(event.target) }));
+    byId("price-max").addEventListener("change", (event) => this.#choose({ to: typed(event.target) }));
     byId("in-stock").addEventListener("change", (event) => this.#choose({ inStock: event.target.checked }));
     byId("clause").addEventListener("keydown", (event) => this.#addClause(event));
     byId("clause").addEventListener("input", (event) => event.target.setCustomValidity(""));
@@ -82,6 +93,7 @@ export class Filters {
 
   /** Another catalogue: its values are not known yet. */
   forget() {
+    this.counting = null;
     this.facets = {};
     this.names = new Set();
     this.pickable = new Set();
@@ -160,8 +172,8 @@ export class Filters {
   draw() {
     const { category, from, to, inStock, clauses } = this.choice;
     offer(byId("category"), wordsIn(this.facets.category), category);
-    byId("price-min").value = from ?? "";
-    byId("price-max").value = to ?? "";
+    write(byId("price-min"), from ?? "");
+    write(byId("price-max"), to ?? "");
     byId("price-min").placeholder = bound("from", this.facets.price?.least);
     byId("price-max").placeholder = bound("to", this.facets.price?.greatest);
     byId("in-stock").checked = inStock;

@@ -11,19 +11,19 @@ import { Grid } from "./grid.js";
 import { fetchWithKey, picture } from "./key.js";
 import { drawMore, PHOTOS_MAX, withoutFirst } from "./more_photos.js";
 import { Nearest } from "./nearest.js";
-import { fact, titleOf } from "./product_facts.js";
+import { titleOf } from "./product_facts.js";
 import { AddProduct } from "./publish.js";
 import { headingOf, isLikeness, isVisual, MODES, NOTHING, queryFrom, RESULTS_FIRST, RESULTS_MAX, searchBody, Trail } from "./query.js";
+import { drawSamples } from "./samples.js";
 import { clearState, showEmptyCatalogue, showError, showNoMatch, showNothingPasses } from "./states.js";
 import { drawTenants, firstTenant, rememberTenant } from "./tenants.js";
 import { listenForFiles, listenForPhotos, shrink } from "./upload.js";
-
-const SAMPLES = 7;
 
 let api = new Api("default");
 let query = NOTHING;
 let queryId = null;
 let running = new AbortController();
+let awaited = null; // the photo that is asked with when it is there, unless something else is asked before
 
 const thumbnail = (result, size) => api.thumbnail(result, size);
 const grid = new Grid(byId("grid"), { open: openProduct, like: moreLike, thumbnail });
@@ -58,11 +58,17 @@ function turnTo(tenant) {
   filters.forget();
 }
 
-async function run() {
+function run() {
+  awaited = null;
+  drawQuery();
+  return search();
+}
+
+/** The answer to the query as it is; what is typed meanwhile is left alone. */
+async function search() {
   running.abort();
   running = new AbortController();
   const { signal } = running;
-  drawQuery();
   grid.wait();
   clearState();
   nearest.hide();
@@ -93,7 +99,7 @@ function show(answer) {
   drawEmpty(results, answer);
   if (answer.limited_matches) nearest.show(answer.limited_matches);
   byId("more").hidden = results.length < query.k || query.k >= RESULTS_MAX;
-  if (answer.newest) drawSamples(results);
+  if (answer.newest) drawSamples(results, { thumbnail, search: (product) => askWithFirst(pictureOf(product)) });
 }
 
 /** Dots on the things in the photo, where there is more than one; asked for once for each photo, after its results. */
@@ -111,7 +117,7 @@ function fail(error) {
   byId("results-note").textContent = "";
   byId("more").hidden = true;
   if (error.status === 0) statusBar.lost(error);
-  showError(error, run);
+  showError(error, search);
   announce(`That did not work: ${error.message}`);
 }
 
@@ -175,32 +181,23 @@ function drawLike(like) {
   );
 }
 
-// One product of each category, so that the samples show how broad the catalogue is.
-function drawSamples(products) {
-  const pictured = products.filter((product) => product.thumbnail);
-  const distinct = [...new Map(pictured.map((product) => [fact(product, "category") ?? product.product_id, product])).values()];
-  const chosen = [...new Set([...distinct, ...pictured])].slice(0, SAMPLES);
-  byId("samples").hidden = chosen.length < 3;
-  byId("sample-row").replaceChildren(...chosen.map((product) => {
-    const shown = picture({ src: thumbnail(product, 96), alt: "" });
-    return element("button", { type: "button", className: "sample", "aria-label": `Search with the picture of ${titleOf(product)}`, onclick: () => searchPicture(product) }, shown);
-  }));
-}
-
-/** A new first photo; the further ones stay where it was chosen in its place. */
+// The further photos stay where the first one was chosen in its place.
 function takePhoto(file, more = []) {
   if (adding.isOpen) return adding.take(file);
   drawer.close();
-  return askWith(file, (photo) => ({ photo, more, crop: WHOLE, like: null }));
+  return askWithFirst(shrink(file), more);
 }
 
-const takeAnother = (file) => askWith(file, (photo) => ({ more: [...query.more, photo] }));
+const askWithFirst = (shrinking, more = []) => askWith(shrinking, (photo) => ({ photo, more, crop: WHOLE, like: null }));
+const takeAnother = (file) => askWith(shrink(file), (photo) => ({ more: [...query.more, photo] }));
 
-async function askWith(file, change) {
+async function askWith(shrinking, change) {
+  awaited = shrinking;
   try {
-    return await ask({ ...change(await shrink(file)), k: RESULTS_FIRST });
+    const photo = await shrinking;
+    if (awaited === shrinking) await ask({ ...change(photo), k: RESULTS_FIRST });
   } catch (error) {
-    return toastError(error);
+    if (awaited === shrinking) toastError(error);
   }
 }
 
@@ -208,14 +205,6 @@ async function pictureOf(result) {
   const response = await fetchWithKey(thumbnail(result, 512));
   if (!response.ok) throw new Error("The picture is not there any more.");
   return shrink(await response.blob());
-}
-
-async function searchPicture(product) {
-  try {
-    await ask({ ...NOTHING, photo: await pictureOf(product) });
-  } catch (error) {
-    toastError(error);
-  }
 }
 
 function moreLike(result) {
@@ -250,7 +239,7 @@ async function removeProduct(result) {
   } catch (error) {
     toastError(error);
   }
-  if (from === api) await run();
+  if (from === api) await search();
 }
 
 async function bodyThatFinds(result) {

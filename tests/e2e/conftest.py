@@ -42,6 +42,23 @@ _PICTURES_ARE_THERE = """() => Promise.all([...document.images]
   .filter((each) => !each.complete && each.loading !== "lazy")
   .map((each) => each.decode().catch(() => {})))"""
 
+# A photo named slow.jpg is not decoded before goOn(). `ended` counts those that were shrunk or turned out to be none.
+SLOW_PHOTOS = """() => {
+  const decode = createImageBitmap;
+  const read = FileReader.prototype.readAsDataURL;
+  const slow = new Promise((resolve) => { window.goOn = resolve; });
+  window.ended = 0;
+  const end = () => { window.ended += 1; };
+  window.createImageBitmap = async (file, how) => {
+    if (file.name === "slow.jpg") await slow;
+    return decode(file, how).catch((error) => { end(); throw error; });
+  };
+  FileReader.prototype.readAsDataURL = function (blob) {
+    this.addEventListener("loadend", end);
+    read.call(this, blob);
+  };
+}"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

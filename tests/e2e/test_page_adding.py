@@ -9,27 +9,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.e2e.conftest import OpenPage, wait
+from tests.e2e.conftest import SLOW_PHOTOS, OpenPage, wait
 from tests.e2e.shop import photo, upload
 
 Snap = Callable[[Page, str], None]
 
-# A photo named slow.jpg is not decoded before goOn(). `ended` counts those that were shrunk or turned out to be none.
-SLOW_PHOTOS = """() => {
-  const decode = createImageBitmap;
-  const read = FileReader.prototype.readAsDataURL;
-  const slow = new Promise((resolve) => { window.goOn = resolve; });
-  window.ended = 0;
-  const end = () => { window.ended += 1; };
-  window.createImageBitmap = async (file, how) => {
-    if (file.name === "slow.jpg") await slow;
-    return decode(file, how).catch((error) => { end(); throw error; });
-  };
-  FileReader.prototype.readAsDataURL = function (blob) {
-    this.addEventListener("loadend", end);
-    read.call(this, blob);
-  };
-}"""
 DROP = """([where, words]) => {
   const dataTransfer = new DataTransfer();
   const bytes = Uint8Array.from(atob(words), (each) => each.charCodeAt(0));
