@@ -3,6 +3,7 @@ import { announce } from "./announce.js";
 import { Api } from "./api.js";
 import { clock, columns, lines } from "./charts.js";
 import { byId, element, icon } from "./elements.js";
+import { askForKey, refusalOf } from "./key.js";
 import { drawTenants, firstTenant } from "./tenants.js";
 
 const POSITIONS_MAX = 24;
@@ -96,8 +97,9 @@ async function load() {
   } catch (error) {
     if (mine !== loading) return;
     announce(error.message);
-    const wayOut = error.code === "unauthorized" ? " Enter one on the search page, then come back." : "";
-    drawState("alert", "The report could not be read.", `${error.message} (${error.code ?? "unexpected"})${wayOut}`);
+    const refusal = refusalOf(error);
+    drawState("alert", refusal ?? "The report could not be read.", `${error.message} (${error.code ?? "unexpected"})`);
+    if (refusal) askForKey(byId("state"), load);
   }
 }
 
@@ -109,13 +111,16 @@ function use(chosen) {
   return load();
 }
 
+// A key that is being entered is left alone.
+const isKeyAskedFor = () => Boolean(document.querySelector("#state:not([hidden]) .key"));
+
 async function start() {
   const first = await firstTenant();
   drawTenants(byId("tenants"), first, use);
   byId("windows").addEventListener("change", load);
   window.addEventListener("resize", () => byId("body").hidden || draw(shown));
   await use(first);
-  setInterval(() => document.visibilityState === "visible" && load(), REFRESH_MS);
+  setInterval(() => document.visibilityState === "visible" && !isKeyAskedFor() && load(), REFRESH_MS);
 }
 
 start();

@@ -2,6 +2,12 @@
 import { button, byId, element } from "./elements.js";
 
 const NAME = "freshlens.key";
+// Refusals that another key may help against.
+const REFUSALS = {
+  unauthorized: "This catalogue asks for a key.",
+  "scope-missing": "This key does not allow that.",
+  "tenant-refused": "This key is for another catalogue.",
+};
 let key = kept();
 
 function kept() {
@@ -12,8 +18,9 @@ function kept() {
   }
 }
 
+// What else comes along with a paste may be invisible, and no header can hold it.
 function keep(text) {
-  key = text.trim();
+  key = text.replace(/[^\x21-\x7e]/g, "");
   try {
     sessionStorage.setItem(NAME, key);
   } catch {
@@ -41,14 +48,17 @@ export function picture({ src, srcset, ...properties }) {
   return image;
 }
 
-/** A field for the key, at the end of the state that is shown; `done()` is called when one was entered. */
-export function askForKey(done) {
+/** What is wrong with the key, in words, where a request was refused for it; else null. */
+export const refusalOf = ({ code }) => REFUSALS[code] ?? null;
+
+/** A field for another key, at the end of `place`; `done()` is called when one was entered. */
+export function askForKey(place, done) {
   const field = element("input", { type: "password", autocomplete: "off", required: true, placeholder: "fl_…", "aria-label": "API key" });
   const onsubmit = (event) => {
     event.preventDefault();
     keep(field.value);
     done();
   };
-  byId("state").append(element("form", { className: "actions", onsubmit }, field, button("Use this key", { type: "submit", className: "primary" })));
+  place.append(element("form", { className: "actions key", onsubmit }, field, button("Use this key", { type: "submit", className: "primary" })));
   field.focus();
 }

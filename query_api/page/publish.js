@@ -2,6 +2,7 @@
 import { toastError } from "./announce.js";
 import { button, byId, element, icon } from "./elements.js";
 import { elapsed, watchUntil } from "./freshness.js";
+import { askForKey, refusalOf } from "./key.js";
 import { listenForFiles, PRODUCT_SIDE_MAX, shrink } from "./upload.js";
 
 const CURRENCIES = ["EUR", "USD", "GBP", "CHF", "JPY", "SEK", "PLN"];
@@ -34,7 +35,7 @@ export class AddProduct {
   open() {
     const again = () => (this.dialog.close(), this.open());
     this.attempt = new Attempt({ ...this.page, api: this.page.api(), close: () => this.dialog.close(), again });
-    this.dialog.replaceChildren(this.attempt.form);
+    this.dialog.replaceChildren(this.attempt.form, this.attempt.keyPlace);
     this.dialog.showModal();
   }
 
@@ -50,6 +51,7 @@ class Attempt {
     Object.assign(this, parts);
     this.shrinking = this.drawn = null;
     this.form = this.#form();
+    this.keyPlace = element("div");
   }
 
   async take(file) {
@@ -117,6 +119,7 @@ class Attempt {
 
   async #publish() {
     this.progress.replaceChildren();
+    this.keyPlace.replaceChildren();
     if (!this.shrinking) {
       this.#step("A photo is needed: that is what it is found by.", "failed");
       this.picker.focus();
@@ -130,6 +133,7 @@ class Attempt {
     } catch (error) {
       this.#lastStep(`${error.message} (${error.code ?? "unexpected"})`, "failed");
       this.submit.disabled = false;
+      if (refusalOf(error)) askForKey(this.keyPlace, () => this.form.requestSubmit());
     }
   }
 

@@ -1,6 +1,6 @@
 // What the page shows instead of results: honest words, and a way on.
 import { button, byId, element, icon } from "./elements.js";
-import { askForKey } from "./key.js";
+import { askForKey, refusalOf } from "./key.js";
 import { isCropped } from "./query.js";
 
 function draw(iconName, title, words, actions = []) {
@@ -36,10 +36,8 @@ export function showEmptyCatalogue(tenant, add) {
 }
 
 export function showError(error, retry) {
-  if (error.code === "unauthorized") {
-    draw("alert", "This catalogue asks for a key.", error.message);
-    return askForKey(retry);
-  }
-  draw("alert", "That did not work.", error.message, [button("Try again", { className: "primary", onclick: retry })]);
-  return byId("state").querySelector("p").append(" ", element("code", {}, error.code ?? "unexpected"));
+  const refusal = refusalOf(error);
+  draw("alert", refusal ?? "That did not work.", error.message, refusal ? [] : [button("Try again", { className: "primary", onclick: retry })]);
+  byId("state").querySelector("p").append(" ", element("code", {}, error.code ?? "unexpected"));
+  if (refusal) askForKey(byId("state"), retry);
 }

@@ -174,34 +174,6 @@ def test_a_refusal_shows_message_and_code_and_can_be_tried_again(demo: str, open
     expect(page.locator("#grid .card:not(.skeleton)").first).to_be_visible()
 
 
-def test_a_key_is_asked_for_and_sent_with_everything_pictures_included(demo: str, open_page: OpenPage) -> None:
-    page = open_page(demo, expected=("401",))
-    unsent: list[str] = []
-
-    def guard(route: Route) -> None:
-        if route.request.headers.get("authorization") == "Bearer fl_the-key":
-            return route.continue_()
-        unsent.append(route.request.url)
-        problem = {"status": 401, "code": "unauthorized", "detail": "this key is not valid"}
-        return route.fulfill(status=401, content_type="application/problem+json", body=json.dumps(problem))
-
-    page.route("**/v1/**", guard)
-    page.reload()
-    expect(page.locator("#state")).to_contain_text("This catalogue asks for a key.")
-    page.get_by_label("API key").fill("fl_wrong")
-    page.get_by_label("API key").press("Enter")
-    expect(page.locator("#state")).to_contain_text("this key is not valid")
-    page.get_by_label("API key").fill("fl_the-key")
-    unsent.clear()
-    page.get_by_role("button", name="Use this key").click()
-    expect(page.locator("#grid .card:not(.skeleton)").first).to_be_visible()
-    expect(page.locator("#grid .card img").first).to_have_attribute("src", re.compile("^blob:"))
-    page.reload()
-    expect(page.locator("#grid .card img").first).to_have_attribute("src", re.compile("^blob:"))
-    expect(page.locator("#state")).to_be_hidden()
-    assert unsent == []
-
-
 def test_a_server_that_is_gone_is_said(demo: str, open_page: OpenPage) -> None:
     page = open_page(demo, expected=("ERR_FAILED",))
     expect(page.locator("#grid .card:not(.skeleton)")).to_have_count(24)
