@@ -42,6 +42,8 @@ def roll_back(
     old = read_head(store, lane, shard, seq)
     manifest = read_manifest(store, shard, old.build, old.manifest_checksum)
     _check_servable(log, store, lane, manifest)
+    # The check may have taken minutes. While its head is there, its build and its log stay for another round at least.
+    read_head(store, lane, shard, seq)
     newest = head_numbers(store, lane, shard)[-1]
     now_us = (clock or SystemClock()).now_us()
     return _publish(store, lane, manifest, newest, f"rollback to head {seq}", now_us)

@@ -6,13 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from index_nodes.compaction import publication
 from index_nodes.compaction.compaction import compact_once
 from index_nodes.compaction.inventory import Inventory, Sibling, build_name, read_inventory
 from index_nodes.compaction.publication import roll_back
 from index_nodes.compaction.report import report_keys
 from index_nodes.compaction.retention import collect, plan_retention, served_heads
 from index_nodes.generations.heads import Head, Rejection, head_numbers, newest_head, rejections
-from index_nodes.generations.manifest import MANIFEST, build_key
+from index_nodes.generations.manifest import MANIFEST, Manifest, build_key, check_files
 from index_nodes.settings import RetentionPolicy
 from schemas.clock import ManualClock
 from schemas.errors import LogTruncated, ManifestCorrupt
@@ -245,6 +246,26 @@ def test_a_rollback_to_what_is_gone_or_below_the_log_is_refused(kept: Kept) -> N
     kept.index.log.begin = [len(partition) for partition in kept.index.log.records]
     with pytest.raises(LogTruncated):
         roll_back(kept.index.log, kept.index.store, LANE, 0, 2)
+
+
+def test_a_rollback_is_refused_if_its_head_went_while_the_files_were_checked(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rounds of retention later neither its build nor its log is there."""
+    for number in range(4):
+        kept.compact(f"p{number}")
+
+    def slow(store: ObjectStore, manifest: Manifest) -> Path:
+        folder = check_files(store, manifest)
+        kept.collect()
+        kept.collect()
+        return folder
+
+    monkeypatch.setattr(publication, "check_files", slow)
+    with pytest.raises(ManifestCorrupt, match="retention removed it"):
+        roll_back(kept.index.log, kept.index.store, LANE, 0, 1, clock=kept.clock)
+    assert kept.heads == [3, 4]
+    kept.check()
 
 
 class Crashing:
