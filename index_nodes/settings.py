@@ -76,7 +76,8 @@ class BuildPolicy:
     """What a new generation may forget, when it learns a new codebook, and how much worse it may answer."""
 
     tombstone_ms: int = TOMBSTONE_MS
-    """Age of a deletion, by the greatest append time folded in, from which nothing older can be redelivered."""
+    """Age of a deletion from which nothing older can be redelivered, by the greatest append time folded in and by the
+    compactor's clock, whichever is earlier."""
     retrain_age_us: int = 30 * DAY_MS * 1000
     retrain_growth: float = 2.0
     """Rows, as a multiple or a fraction of those that the codebook was trained for."""

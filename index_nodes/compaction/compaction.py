@@ -180,11 +180,13 @@ class _Attempt:
 
     def _plan(self) -> BuildOptions:
         """What to forget, and whether the codebook still fits."""
-        view, newest_ms = self.replica.view, self.replica.applier.newest_append_ms
+        now_us = self.stages.clock.now_us()
         seq = self.parent.seq if self.parent else 0
         rejected = sum(each.parent_seq == seq for each in rejections(self.store, self.lane, self.shard))
-        retrain = why_retrain(self.policy, self._parent_index, view.live_rows, self.stages.clock.now_us(), rejected)
-        return BuildOptions(max(0, newest_ms - self.policy.tombstone_ms), retrain)
+        retrain = why_retrain(self.policy, self._parent_index, self.replica.view.live_rows, now_us, rejected)
+        # Any one clock may be wrong, and the greatest append time never falls: both must say that a deletion is old.
+        agreed_ms = min(self.replica.applier.newest_append_ms, now_us // 1000)
+        return BuildOptions(max(0, agreed_ms - self.policy.tombstone_ms), retrain)
 
     def _build(self, options: BuildOptions) -> Manifest:
         """Write the files into a folder of our own, then into the store, the manifest last."""

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -30,7 +31,9 @@ events = st.one_of(
     st.tuples(st.just("delete"), products, gaps),
     st.tuples(st.just("redeliver"), st.integers(0, 5), gaps),
     st.tuples(st.just("compact"), st.sampled_from([0, 100_000]), gaps),
+    st.tuples(st.just("ahead"), st.just("c"), gaps),
 )
+YEAR_MS = 365 * DAY_MS
 
 
 class World:
@@ -45,6 +48,13 @@ class World:
         """``appended_ms``: when the event behind the record was first appended to its own topic."""
         self.log.append(replace(record, source=replace(record.source, appended_at=appended_ms)))
 
+    def append_ahead(self, record: IndexLogRecord) -> None:
+        """Under a broker's clock that is a year ahead, and right again at once."""
+        right = self.log.now_ms
+        self.log.now_ms = lambda: right() + YEAR_MS
+        self.append(record, right())
+        self.log.now_ms = right
+
     def compact(self, wall_ms: int) -> None:
         """With a machine whose clock says anything."""
         compact_once(
@@ -55,13 +65,18 @@ class World:
         return restored(self.log, self.store, LANE)
 
 
-@settings(max_examples=80, deadline=None)
+@pytest.mark.parametrize("wrong", ["machines", "brokers"])
+@settings(max_examples=60, deadline=None)
 @given(
     life=st.lists(events, min_size=3, max_size=15),
     last=products,
 )
-def test_nothing_redelivered_within_the_horizon_resurrects(life: list[tuple[str, str | int, int]], last: str) -> None:
-    """Adds come again at any age up to the horizon, after any number of compactions by machines of any clock."""
+def test_nothing_redelivered_within_the_horizon_resurrects(
+    wrong: str, life: list[tuple[str, str | int, int]], last: str
+) -> None:
+    """Adds come again at any age up to the horizon, after any number of compactions by machines of any clock, or of a
+    log that has records of the future.
+    """
     life = [("add", last, 0), ("delete", last, 45), *life, ("compact", 0, 0), *(("redeliver", n, 0) for n in range(6))]
     with tempfile.TemporaryDirectory(prefix="freshlens-tombstones-") as name:
         world = World(Path(name))
@@ -83,8 +98,11 @@ def test_nothing_redelivered_within_the_horizon_resurrects(life: list[tuple[str,
                 again = [each for each in seen if now_ms - each[1] <= HORIZON_DAYS * DAY_MS]
                 if again:
                     world.append(*again[int(about) % len(again)])
-            else:
-                world.compact(START_MS + int(about) * DAY_MS)
+            elif what == "compact":
+                world.compact(now_ms if wrong == "brokers" else START_MS + int(about) * DAY_MS)
+            elif wrong == "brokers":
+                live[str(about)] = version
+                world.append_ahead(records.content(str(about), version, [records.picture(version)]))
         replica = world.replica()
         try:
             shown = {
@@ -97,9 +115,9 @@ def test_nothing_redelivered_within_the_horizon_resurrects(life: list[tuple[str,
         assert shown == live.keys()
 
 
-def tombstones(world: World, wall_ms: int) -> int:
-    """How many products a new generation knows."""
-    world.compact(wall_ms)
+def tombstones(world: World, wall_ms: int | None = None) -> int:
+    """How many products a new generation knows that a machine makes, of the right time or of ``wall_ms``."""
+    world.compact(world.clock.now_us() // 1000 if wall_ms is None else wall_ms)
     head = newest_head(world.store, LANE, 0)
     replica = world.replica()
     replica.close()
@@ -107,17 +125,30 @@ def tombstones(world: World, wall_ms: int) -> int:
     return replica.view.slots
 
 
-def test_a_deletion_is_forgotten_when_the_log_has_passed_the_horizon(tmp_path: Path) -> None:
-    """Of a product that was never seen too; and by the log's clock, whatever the machine's says."""
+def test_a_deletion_is_forgotten_when_log_and_machine_have_passed_the_horizon(tmp_path: Path) -> None:
+    """Of a product that was never seen too; by one clock alone nothing is forgotten."""
     world = World(tmp_path)
     world.append(records.delete("never-seen", 1), START_MS)
-    assert tombstones(world, START_MS + 1000 * DAY_MS) == 1, "a clock of the future forgets nothing"
+    assert tombstones(world, START_MS + 1000 * DAY_MS) == 1, "a machine of the future forgets nothing"
+    world.append_ahead(records.content("a", 1, [records.picture(1)]))
     world.clock.advance(HORIZON_DAYS * 86_400)
-    world.append(records.content("a", 1, [records.picture(1)]), START_MS)
-    assert tombstones(world, START_MS) == 2, "as old as the horizon, not older"
+    assert tombstones(world) == 2, "nor does a record of the future; as old as the horizon, not older"
     world.clock.advance(1)
     world.append(records.content("b", 1, [records.picture(2)]), START_MS)
-    assert tombstones(world, START_MS) == 2, "b came, the deletion went"
+    assert tombstones(world, START_MS) == 3, "a machine of the past keeps it"
+    world.append(records.content("b", 2, [records.picture(2)]), START_MS)
+    assert tombstones(world) == 2, "a and b are there, the deletion went"
+
+
+def test_a_record_of_the_future_forgets_no_later_deletion(tmp_path: Path) -> None:
+    """Its time is carried from generation to generation, long after the broker's clock is right again."""
+    world = World(tmp_path)
+    world.append_ahead(records.content("c", 1, [records.picture(1)]))
+    assert tombstones(world) == 1
+    for version in (1, 3, 5):
+        world.clock.advance(50 * 86_400)
+        world.append(records.delete("shoe", version), world.clock.now_us() // 1000)
+        assert tombstones(world) == 2
 
 
 def test_a_deletion_with_a_live_offer_beside_it_is_kept(tmp_path: Path) -> None:
@@ -126,4 +157,4 @@ def test_a_deletion_with_a_live_offer_beside_it_is_kept(tmp_path: Path) -> None:
     world.append(records.offer("p", 6, 3.0), START_MS)
     world.clock.advance(100 * 86_400)
     world.append(records.content("a", 1, [records.picture(1)]), START_MS)
-    assert tombstones(world, START_MS) == 2
+    assert tombstones(world) == 2
