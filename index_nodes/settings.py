@@ -99,6 +99,8 @@ class RetentionPolicy:
     """And every head younger than this."""
     unpublished_us: int = DAY_MS * 1000
     """A build without a head goes after this: nobody may be at work on it any more."""
+    rejected: int = 2
+    """So many of the newest rejected builds stay until then: who is about to accept the last has time to."""
     reported_us: int = 3_600_000_000
     """A head that a node reported within this time stays."""
     reports: int = 100

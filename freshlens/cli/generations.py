@@ -97,7 +97,9 @@ def list_command(context: "Context", shard: int) -> None:
         table.add_row(str(head.seq), head.build[:_SHORT], found.state_of(head.build).value, *figures, head.reason)
     for build in sorted(set(found.builds) - {head.build for head in found.heads}):
         rejection, state = found.rejections.get(build), found.state_of(build).value
-        figures = _figures(store, shard, build, rejection.manifest_checksum) if rejection else ("", "", "")
+        figures = "", "", ""
+        if rejection and build in found.files:
+            figures = _figures(store, shard, build, rejection.manifest_checksum)
         table.add_row("", build[:_SHORT], state, *figures, "; ".join(rejection.reasons) if rejection else "")
     Console().print(table)
 
@@ -181,7 +183,7 @@ def rollback_command(context: "Context", seq: int, shard: int, wait: bool) -> No
 @click.option("--wait", is_flag=True, help="Return when every live node serves it.")
 @click.pass_obj
 def accept_command(context: "Context", build: str, shard: int, reason: str, wait: bool) -> None:
-    """Publish a rejected BUILD (or the beginning of its name) all the same.
+    """Publish the BUILD that was rejected last (or the beginning of its name) all the same.
 
     \b
     Example:

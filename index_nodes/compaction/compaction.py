@@ -22,7 +22,7 @@ from index_nodes.compaction.inventory import build_name, delete_build
 from index_nodes.compaction.publication import publish_build
 from index_nodes.compaction.report import Report, hubness_of, save_report
 from index_nodes.generations import generation as generations
-from index_nodes.generations.heads import Head, Rejection, newest_head, reject, rejections
+from index_nodes.generations.heads import Head, Rejection, newest_head, reject, rejected_in_a_row, rejections
 from index_nodes.generations.manifest import (
     FORMAT,
     MANIFEST,
@@ -181,8 +181,7 @@ class _Attempt:
     def _plan(self) -> BuildOptions:
         """What to forget, and whether the codebook still fits."""
         now_us = self.stages.clock.now_us()
-        seq = self.parent.seq if self.parent else 0
-        rejected = sum(each.parent_seq == seq for each in rejections(self.store, self.lane, self.shard))
+        rejected = rejected_in_a_row(rejections(self.store, self.lane, self.shard), self.parent)
         retrain = why_retrain(self.policy, self._parent_index, self.replica.view.live_rows, now_us, rejected)
         # Any one clock may be wrong, and the greatest append time never falls: both must say that a deletion is old.
         agreed_ms = min(self.replica.applier.newest_append_ms, now_us // 1000)

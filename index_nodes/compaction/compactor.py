@@ -32,8 +32,8 @@ from topics.store import ObjectStore, open_store
 
 _log = structlog.get_logger()
 _NICENESS = 10
-_REJECTED_PAUSE_S = 600.0
-"""After a rejected build or a full disk: the same would fail again, and building costs a core."""
+_PAUSE_S = 600
+_PAUSE_S_MAX = 6 * 3600
 _COLLECT_S = 3600.0
 _ALARMING = 2
 """So many builds rejected in a row are more than bad luck."""
@@ -76,6 +76,14 @@ def _last_due(at: str, now: datetime) -> datetime:
     hour, minute = map(int, at.split(":"))
     today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
     return today if today <= now else today - timedelta(days=1)
+
+
+def pause_s(rejected: int) -> int:
+    """Seconds until a shard is built again after so many rejections in a row, or after a full disk (0); pure.
+
+    The same would fail again, and building costs a core and a whole generation's room.
+    """
+    return min(_PAUSE_S << max(0, rejected - 1), _PAUSE_S_MAX)
 
 
 def give_way() -> None:
@@ -129,7 +137,8 @@ class Watch:
         self._metrics, self._statuses, self._should_stop = metrics, statuses, should_stop
         self._clock = clock or SystemClock()
         self._started_at = self._local_time(self._clock.now_us())
-        self._paused_until: dict[int, float] = {}
+        self._paused: dict[int, tuple[Head | None, float]] = {}
+        """By shard, until when, and the head that was to be followed: another one ends the pause."""
         self._collect_at: dict[int, float] = {}
 
     def look(self, shard: int) -> CompactionReport | None:
@@ -144,22 +153,34 @@ class Watch:
         return report
 
     def _attempt(self, shard: int) -> CompactionReport | None:
-        if self._clock.monotonic() < self._paused_until.get(shard, 0.0):
-            return None
         try:
-            reason = self._reason(shard)
-            return self._compacted(shard, reason) if reason else None
+            return self._unless_paused(shard, newest_head(self._store, self._settings.lane, shard))
         except TransientError as error:
             _log.warning("compaction-waits", shard=shard, reason=error.message)
         except HeadExists as error:
             self._ended(shard, error, "overtaken")
-        except (BuildRejected, DiskFull) as error:
-            self._paused_until[shard] = self._clock.monotonic() + _REJECTED_PAUSE_S
-            self._ended(shard, error, "rejected" if isinstance(error, BuildRejected) else error.code)
         return None
 
-    def _pause(self, shard: int) -> None:
-        self._paused_until[shard] = self._clock.monotonic() + _REJECTED_PAUSE_S
+    def _unless_paused(self, shard: int, head: Head | None) -> CompactionReport | None:
+        if self._is_paused(shard, head):
+            return None
+        try:
+            reason = self._reason(shard, head)
+            return self._compacted(shard, reason) if reason else None
+        except DiskFull as error:
+            self._pause(shard, head, 0)
+            self._ended(shard, error, error.code)
+        except BuildRejected as error:
+            self._pause(shard, head, self._ended(shard, error, "rejected"))
+            self._collect_at[shard] = self._clock.monotonic()  # its build takes the place of an older one
+        return None
+
+    def _pause(self, shard: int, head: Head | None, rejected: int) -> None:
+        self._paused[shard] = head, self._clock.monotonic() + pause_s(rejected)
+
+    def _is_paused(self, shard: int, head: Head | None) -> bool:
+        followed, until = self._paused.get(shard, (None, 0.0))
+        return head == followed and self._clock.monotonic() < until
 
     def _collect(self, shard: int) -> None:
         self._collect_at[shard] = self._clock.monotonic() + _COLLECT_S
@@ -181,8 +202,7 @@ class Watch:
             # Nothing is lost by keeping more than is needed, so the compactor goes on.
             _log.warning("retention-waits", shard=shard, code=error.code, reason=error.message)
 
-    def _reason(self, shard: int) -> str | None:
-        head = newest_head(self._store, self._settings.lane, shard)
+    def _reason(self, shard: int, head: Head | None) -> str | None:
         end = self._index_log.bounds().end
         growth = self._growth(shard, head, end)
         last_at = self._local_time(head.created_at_us) if head else self._started_at
@@ -214,17 +234,19 @@ class Watch:
         self._tell_rejections(shard)
         return report
 
-    def _ended(self, shard: int, error: FreshlensError, outcome: str) -> None:
+    def _ended(self, shard: int, error: FreshlensError, outcome: str) -> int:
+        """Tell how; returns how many were rejected in a row."""
         self._metrics.count("freshlens_compactions_total", outcome=outcome)
-        self._tell_rejections(shard)
         _log.warning("compaction-ended", outcome=outcome, reason=error.message)
+        return self._tell_rejections(shard)
 
-    def _tell_rejections(self, shard: int) -> None:
+    def _tell_rejections(self, shard: int) -> int:
         lane = self._settings.lane
         in_a_row = rejected_in_a_row(rejections(self._store, lane, shard), newest_head(self._store, lane, shard))
         self._metrics.gauge("freshlens_rejected_in_a_row", in_a_row, shard=str(shard))
         if in_a_row >= _ALARMING:
             _log.error("generations-rejected", shard=shard, in_a_row=in_a_row)
+        return in_a_row
 
     @staticmethod
     def _local_time(at_us: int) -> datetime:

@@ -52,7 +52,7 @@ class Inventory:
         heads: of this shard, ascending.
         siblings: every other head in the store: builds of all lanes and layouts lie side by side.
         files: build → its files, the manifest among them if it is there.
-        rejections: by build.
+        rejections: by build, oldest first.
     """
 
     heads: tuple[Head, ...] = ()

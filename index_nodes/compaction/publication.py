@@ -52,7 +52,7 @@ def roll_back(
 def accept(
     log: IndexLog, store: ObjectStore, lane: Lane, shard: int, build: str, reason: str, *, clock: Clock | None = None
 ) -> Head:
-    """Publish a rejected build by hand.
+    """Publish the build that was rejected last, by hand.
 
     Args:
         build: its name, or the beginning of it.
@@ -61,7 +61,7 @@ def accept(
     Raises:
         ManifestCorrupt, ChecksumMismatch: it is not there, or damaged. LogTruncated, LogChanged: as for a rollback.
         HeadExists: another generation was published since it was made.
-        BuildRejected: it is so old that retention may remove it at any moment.
+        BuildRejected: it is so old, or was followed by another, that retention may remove it at any moment.
     """
     found = [each for each in rejections(store, lane, shard) if build and each.build.startswith(build)]
     if len(found) != 1:
@@ -69,6 +69,11 @@ def accept(
     (rejection,) = found
     manifest = read_manifest(store, shard, rejection.build, rejection.manifest_checksum)
     _check_servable(log, store, lane, manifest)
+    # The check may have taken minutes. The newest rejected build stays until two others are rejected.
+    if rejection not in rejections(store, lane, shard)[-1:]:
+        raise BuildRejected(
+            f"another build was rejected after {rejection.build}, which retention may remove: accept that"
+        )
     now_us = (clock or SystemClock()).now_us()
     state = advance(GENERATION, GenerationState.REJECTED, GenerationEvent.ACCEPT)
     head = publish_build(store, lane, manifest, f"accepted: {reason}", now_us)

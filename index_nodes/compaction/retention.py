@@ -43,7 +43,7 @@ class RetentionPlan:
 
     Attributes:
         delete_heads: sequence numbers.
-        delete_builds: builds that no head names.
+        delete_builds: builds that no head names, and rejected ones that others came after.
         delete_rejections: builds whose record says nothing any more.
         truncate_below: partition → the smallest next offset that any generation continues at, those whose heads go now
             included.
@@ -139,11 +139,12 @@ def _is_kept(head: Head, heads: tuple[Head, ...], served: frozenset[int], now_us
 
 
 def _orphans(inventory: Inventory, now_us: int, policy: RetentionPolicy) -> Iterator[str]:
-    """Builds that no head of any lane names and nobody can be at work on."""
+    """Builds that no head of any lane names, and nobody can be at work on or is to accept any more."""
+    outdone = set(list(inventory.rejections)[: -policy.rejected])
     named = {head.build for head in inventory.heads} | {sibling.build for sibling in inventory.siblings}
     for build in sorted(inventory.files.keys() - named):
         begun_us = made_at_us(build)
-        if begun_us is not None and begun_us <= now_us - policy.unpublished_us:
+        if build in outdone or (begun_us is not None and begun_us <= now_us - policy.unpublished_us):
             yield build
 
 

@@ -6,11 +6,13 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from index_nodes.compaction import gate
-from index_nodes.compaction.compactor import Growth, Watch, growth_of, why_compact
-from index_nodes.generations.heads import head_numbers
+from index_nodes.compaction.compactor import Growth, Watch, growth_of, pause_s, why_compact
+from index_nodes.compaction.publication import accept
+from index_nodes.compaction.report import report_keys
+from index_nodes.generations.heads import head_numbers, rejections
 from index_nodes.settings import CompactorSettings
 from schemas.clock import ManualClock
-from schemas.errors import BrokerUnavailable, DiskFull, HeadExists
+from schemas.errors import BrokerUnavailable, DiskFull, HeadExists, StorageError
 from schemas.index_log import IndexLogRecord
 from schemas.node_status import NodeStatus
 from tests.unit.index_nodes import records
@@ -113,9 +115,46 @@ def test_a_rejected_build_is_tried_again_after_a_pause(watched: Watched, monkeyp
         watched.clock.advance(601)
         assert not watched.look()
         assert (watched.outcomes("rejected"), watched.rejected_in_a_row) == (2, 2)
-    watched.clock.advance(601)
+        watched.clock.advance(601)
+        assert not watched.look()
+        assert watched.outcomes("rejected") == 2, "it waits twice as long"
+    watched.clock.advance(600)
     assert watched.look()
     assert watched.rejected_in_a_row == 0
+
+
+def test_the_pause_doubles_with_each_rejection_up_to_six_hours() -> None:
+    assert [pause_s(rejected) for rejected in range(5)] == [600, 600, 1200, 2400, 4800]
+    assert pause_s(7) == pause_s(10_000) == 6 * 3600
+
+
+def test_a_generation_made_by_hand_ends_the_pause(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(gate, "RECALL_FLOOR", 1.1)
+        assert not watched.look(product(1), product(2))
+    assert not watched.look()
+    watched.index.compact()
+    assert watched.look(product(3), product(4))
+
+
+def test_a_gate_that_keeps_saying_no_leaves_the_newest_two_builds_and_every_record(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "RECALL_FLOOR", 1.1)
+    store, lane = watched.index.store, watched.index.lane
+    watched.look(product(1), product(2))
+    for rejected in range(1, 6):
+        watched.clock.advance(pause_s(rejected))
+        watched.look()
+    found = rejections(store, lane, 0)
+    assert len(found) == 6
+    assert {key.split("/")[2] for key in store.list("builds")} == {each.build for each in found[-2:]}
+    assert all(store.exists(key) for each in found for key in report_keys(lane, 0, each.build))
+    for each in found[:-1]:
+        with pytest.raises(StorageError):
+            accept(watched.index.log, store, lane, 0, each.build, "because", clock=watched.clock)
+    head = accept(watched.index.log, store, lane, 0, found[-1].build, "because", clock=watched.clock)
+    assert head.build == found[-1].build
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,27 @@
 """The gate: a build that is not what it must be is kept, said to be rejected, and not served."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from index_nodes.compaction import gate
+from index_nodes.compaction import gate, publication
 from index_nodes.compaction.build import Built, write_generation
 from index_nodes.compaction.compaction import compact_once
 from index_nodes.compaction.inventory import read_inventory
 from index_nodes.compaction.publication import accept
 from index_nodes.compaction.report import Report, report_keys
 from index_nodes.generations.generation import VECTORS
-from index_nodes.generations.heads import head_numbers, newest_head, rejected_in_a_row, rejections
-from index_nodes.generations.manifest import build_key
+from index_nodes.generations.heads import head_numbers, newest_head, reject, rejected_in_a_row, rejections
+from index_nodes.generations.manifest import Manifest, build_key, check_files
 from index_nodes.states import GenerationState
 from schemas.clock import ManualClock
 from schemas.errors import BuildRejected, ChecksumMismatch, HeadExists, LogTruncated, ManifestCorrupt
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
+from topics.store import ObjectStore
 
 CLOCK = ManualClock()
 
@@ -119,6 +121,26 @@ def test_a_rejected_build_is_published_by_hand(index: Index, monkeypatch: pytest
     replica = index.restored()
     assert (replica.seq, replica.view.products) == (1, 40)
     replica.close()
+
+
+def test_a_build_is_not_accepted_if_another_was_rejected_while_it_was_checked(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of rejected builds the oldest go."""
+    filled(index)
+    build = rejected(index, monkeypatch)
+
+    def slow(store: ObjectStore, manifest: Manifest) -> Path:
+        folder = check_files(store, manifest)
+        (found,) = rejections(store, index.lane, 0)
+        later = msgspec.structs.replace(found, build="later", rejected_at_us=found.rejected_at_us + 1)
+        reject(store, index.lane, 0, later)
+        return folder
+
+    monkeypatch.setattr(publication, "check_files", slow)
+    with pytest.raises(BuildRejected, match="another build was rejected"):
+        accept(index.log, index.store, index.lane, 0, build, "because", clock=CLOCK)
+    assert head_numbers(index.store, index.lane, 0) == []
 
 
 def test_what_is_accepted_must_still_fit(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

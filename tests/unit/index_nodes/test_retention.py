@@ -122,6 +122,16 @@ def test_only_partitions_of_the_shard_are_truncated() -> None:
     assert set(plan(shelf(head(1, 2), siblings=(beside,))).truncate_below) == {0, 1}
 
 
+def test_of_rejected_builds_the_newest_two_stay_for_a_day_and_one_that_is_served_stays() -> None:
+    builds = [named(hours) for hours in (25, 5, 4, 3, 2, 1)]
+    rejected = {
+        build: Rejection(build=build, parent_seq=1, manifest_checksum="", reasons=("x",), rejected_at_us=NOW_US + age)
+        for age, build in enumerate(builds)
+    }
+    inventory = replace(shelf(head(1, 30), head(2, 4, build=builds[2]), orphans=tuple(builds)), rejections=rejected)
+    assert plan(inventory).delete_builds == (builds[0], builds[1], builds[3])
+
+
 def test_a_record_of_a_rejection_goes_when_it_says_nothing_any_more() -> None:
     def rejection(build: str, parent_seq: int) -> Rejection:
         return Rejection(
