@@ -243,10 +243,15 @@ async function removeProduct(result) {
 }
 
 async function bodyThatFinds(result) {
-  if (!result.thumbnail) return { text: titleOf(result).slice(0, 1000), k: 50 };
-  const { base64, url } = await pictureOf(result);
-  URL.revokeObjectURL(url);
-  return { image: { base64 }, k: 50 };
+  const byWords = { text: titleOf(result).slice(0, 1000), k: 50 };
+  if (!result.thumbnail) return byWords;
+  try {
+    const { base64, url } = await pictureOf(result);
+    URL.revokeObjectURL(url);
+    return { image: { base64 }, k: 50 };
+  } catch {
+    return byWords; // its picture is gone, which is no reason to keep the product
+  }
 }
 
 function listen() {

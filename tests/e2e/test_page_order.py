@@ -121,6 +121,21 @@ def test_a_deletion_leaves_the_words_alone_that_are_being_typed(demo: str, open_
     expect(page.locator("#text")).to_have_value("yellow")
 
 
+def test_a_product_whose_picture_is_gone_can_be_deleted(demo: str, open_page: OpenPage) -> None:
+    page = open_page(demo)
+    page.locator("#grid .open").first.click()
+    expect(page.locator("#drawer .view").first).to_be_visible()
+    page.route(re.compile("size=512"), lambda route: route.fulfill(status=404, json={"code": "not-found"}))
+    page.route("**/v1/products/*", lambda route: route.fulfill(json={"read_token": "deleted"}))
+    gone = {"results": [], "freshness_met": True}
+    page.route(re.compile("/v1/search[?]"), lambda route: route.fulfill(json=gone))
+    page.get_by_role("button", name="Delete").click()
+    with page.expect_request(re.compile("/v1/search[?]")) as request:
+        page.get_by_role("button", name="Really delete?").click()
+    assert request.value.post_data_json["text"]
+    expect(page.locator(".toast")).to_contain_text("gone after")
+
+
 SEARCHED_SINCE: list[tuple[Callable[[Page], object], tuple[str, str, str]]] = [
     (lambda page: write(page, "red"), ("demo", "?tenant=demo&q=red", "Results for “red”")),
     (lambda page: page.check("#tenants [value=default]"), ("default", "", "")),
