@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -64,15 +65,14 @@ class LocalShard:
         if request.min_applied:
             replica, is_met, waited_ms = await self._fresh(request.min_applied, request.wait_ms)
         view, in_main = replica.view, None
-        # Whatever may have to look at each product is no work for the event loop.
-        is_plain = not (request.filter or request.exact or request.facets or request.collapse or query is None)
-        if is_plain and request.in_company and query is not None:
+        selects = request.filter is not None or request.exact or bool(request.facets)
+        if request.in_company and query is not None and not selects:
             in_main = await self._together_with(view, request, query)
         started = time.perf_counter()
-        if is_plain:
-            found = self._found(view, request, query, in_main)
-        else:
-            found = await self._found_in_pool(view, request, query)
+        find = partial(self._found, view, request, query, in_main)
+        # What may have to look at every product is no work for the event loop.
+        may_be_long = selects or request.collapse or query is None
+        found = await self._found_in_pool(request, find) if may_be_long else find()
         taken_s = time.perf_counter() - started
         self._metrics.observe("freshlens_shard_search_seconds", taken_s, plan="exact" if request.exact else "index")
         unknown = found.unknown
@@ -187,7 +187,7 @@ class LocalShard:
         view: IndexView,
         request: ShardSearch,
         query: Vector | None,
-        in_main: Callable[[], Nearest] | None = None,
+        in_main: Callable[[], Nearest] | None,
     ) -> Found:
         return search(
             view,
@@ -204,8 +204,8 @@ class LocalShard:
             in_main=in_main,
         )
 
-    async def _found_in_pool(self, view: IndexView, request: ShardSearch, query: Vector | None) -> Found:
-        finding = asyncio.get_running_loop().run_in_executor(self._pool, self._found, view, request, query)
+    async def _found_in_pool(self, request: ShardSearch, find: Callable[[], Found]) -> Found:
+        finding = asyncio.get_running_loop().run_in_executor(self._pool, find)
         try:
             return await asyncio.wait_for(finding, request.timeout_ms / 1000)
         except TimeoutError:

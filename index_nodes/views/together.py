@@ -1,5 +1,6 @@
 """Searches that come at the same time look into the generation together, in one call of FAISS."""
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ class Together:
         self._view, self._tenant, self._wanted, self._effort = view, tenant, wanted, effort
         self._queries: list[Vector] = []
         self._found: list[Nearest] | None = None
+        self._looking = threading.Lock()
 
     def join(self, query: Vector) -> Callable[[], Nearest]:
         """Look for this (dim,) vector, too; what is returned gives the generation's nearest passing rows to it.
@@ -28,10 +30,14 @@ class Together:
         return lambda: self._all()[place]
 
     def _all(self) -> list[Nearest]:
-        if self._found is None:
-            ((main, passing),) = (
-                each for each in self._view.select(self._tenant, None).parts if isinstance(each[0], Generation)
-            )
-            assert isinstance(main, Generation)
-            self._found = main.search_all(np.stack(self._queries), self._wanted, passing, self._effort)
+        with self._looking:  # some of them may be in threads
+            if self._found is None:
+                self._found = self._look()
         return self._found
+
+    def _look(self) -> list[Nearest]:
+        ((main, passing),) = (
+            each for each in self._view.select(self._tenant, None).parts if isinstance(each[0], Generation)
+        )
+        assert isinstance(main, Generation)
+        return main.search_all(np.stack(self._queries), self._wanted, passing, self._effort)

@@ -122,7 +122,7 @@ def test_a_deletion_leaves_the_words_alone_that_are_being_typed(demo: str, open_
 
 
 def test_a_product_whose_picture_is_gone_can_be_deleted(demo: str, open_page: OpenPage) -> None:
-    page = open_page(demo)
+    page = open_page(demo, expected=("404",))
     page.locator("#grid .open").first.click()
     expect(page.locator("#drawer .view").first).to_be_visible()
     page.route(re.compile("size=512"), lambda route: route.fulfill(status=404, json={"code": "not-found"}))
