@@ -3,8 +3,9 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.errors import DiskFull
@@ -40,6 +41,25 @@ def check_room(folder: Path, wanted_bytes: int) -> None:
             f"{wanted_bytes >> 20} MiB and a reserve of {_RESERVE_BYTES >> 20} MiB are wanted in {folder}, "
             f"{free >> 20} MiB are free: {_WAY_OUT}"
         )
+
+
+def remove_abandoned(paths: Iterable[Path], unchanged_s: float) -> None:
+    """Remove the files and folders that whoever wrote them died over: nothing in them changed for so many seconds.
+
+    What cannot be removed stays: it may be another user's.
+    """
+    for path in list(paths):
+        with suppress(OSError):  # another process may be faster
+            if time.time() - max(map(changed_at, (path, *path.rglob("*")))) > unchanged_s:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
+
+def changed_at(path: Path) -> float:
+    """When, in seconds since 1970; 0 if it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def make_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from schemas.errors import StorageError
-from topics.disk import TEMPORARY, check_room, make_folder, naming_disk_full, sync_folder
+from topics.disk import TEMPORARY, changed_at, check_room, make_folder, naming_disk_full, remove_abandoned, sync_folder
 
 KEPT = 2
 """Copies kept of those that lie in one folder: what is served, and what it may go back to."""
@@ -76,7 +76,7 @@ class LocalCopies:
 
     def _download(self, key: str, copy: Path, check: Check) -> None:
         make_folder(copy.parent)
-        self._remove_abandoned()
+        remove_abandoned(self._root.glob(f"{TEMPORARY}*"), _ABANDONED_S)
         sizes = self._source.sizes(key)
         check_room(self._root, sum(sizes.values()))
         with self._temporary() as beside, naming_disk_full(copy):
@@ -105,8 +105,8 @@ class LocalCopies:
 
     def _remove_older_than(self, copy: Path) -> None:
         others = [path for path in copy.parent.iterdir() if path != copy]
-        for path in sorted(others, key=_changed_at, reverse=True)[KEPT - 1 :]:
-            if time.time() - _changed_at(path) > _OPENING_S:
+        for path in sorted(others, key=changed_at, reverse=True)[KEPT - 1 :]:
+            if time.time() - changed_at(path) > _OPENING_S:
                 self._remove(path)
 
     def _remove(self, copy: Path) -> None:
@@ -116,15 +116,3 @@ class LocalCopies:
                 copy.rename(aside)
             except FileNotFoundError:
                 return  # another process did it
-
-    def _remove_abandoned(self) -> None:
-        for path in self._root.glob(f"{TEMPORARY}*"):
-            if time.time() - max(map(_changed_at, (path, *path.rglob("*")))) > _ABANDONED_S:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0

@@ -2,9 +2,10 @@
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ class S3Store:
 
     def sizes(self, folder: str = "") -> dict[str, int]:
         """Key → bytes of everything below the folder."""
-        below = f"{self._prefix}{checked_key(folder.rstrip('/'))}/" if folder else self._prefix
+        below = self._below(folder)
         with _s3_errors(f"list {below}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below)
             objects = [each for page in pages for each in page.get("Contents", ())]
@@ -141,6 +142,20 @@ class S3Store:
     def delete(self, key: str) -> None:
         with _s3_errors(f"delete {key}"):
             self._client.delete_object(**self._at(key))
+
+    def sweep(self, prefix: str, unchanged_s: float) -> None:
+        below, before_s = self._below(prefix), time.time() - unchanged_s
+        with _s3_errors(f"list uploads to {below}"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=below)
+            uploads = [each for page in pages for each in page.get("Uploads", ())]
+        for upload in uploads:
+            if upload["Initiated"].timestamp() < before_s:
+                self._abort(upload["Key"], upload["UploadId"])
+
+    def _abort(self, key: str, upload: str) -> None:
+        # Another process may have been faster.
+        with suppress(FileNotFoundError), _s3_errors(f"abort an upload to {key}"):
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
 
     def local_folder(self, key: str, check: Callable[[Path], None]) -> Path:
         return self._copies.folder(checked_key(key), check)
@@ -192,6 +207,9 @@ class S3Store:
         found = self._client.head_object(**place)
         writer: str | None = found.get("Metadata", {}).get(_WRITER)
         return writer
+
+    def _below(self, folder: str) -> str:
+        return f"{self._prefix}{checked_key(folder.rstrip('/'))}/" if folder else self._prefix
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}{checked_key(key)}"}

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from schemas.errors import SettingsError
 from schemas.identity import check_tenant
-from topics.disk import TEMPORARY, make_folder, naming_disk_full, sync_file, sync_folder
+from topics.disk import TEMPORARY, make_folder, naming_disk_full, remove_abandoned, sync_file, sync_folder
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}")
 _HASH = re.compile(r"[0-9a-f]{16,128}")
@@ -55,6 +55,13 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove; absent is fine."""
+        ...
+
+    def sweep(self, prefix: str, unchanged_s: float) -> None:
+        """Remove what was half written below the folder ``prefix`` by whoever died over it so many seconds ago.
+
+        No listing shows it, and it takes room.
+        """
         ...
 
     def local_folder(self, key: str, check: Callable[[Path], None]) -> Path:
@@ -129,6 +136,9 @@ class FileStore:
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
+
+    def sweep(self, prefix: str, unchanged_s: float) -> None:
+        remove_abandoned(self._path(prefix).rglob(f"{TEMPORARY}*"), unchanged_s)
 
     def local_path(self, key: str) -> Path:
         """The file or folder itself."""

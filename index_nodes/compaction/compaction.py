@@ -43,10 +43,13 @@ from schemas.clock import Clock, SystemClock
 from schemas.errors import BuildRejected, DiskFull, FreshlensError, HeadExists, TransientError
 from schemas.lane import Lane
 from schemas.metrics import Metrics, NullMetrics
-from topics.disk import naming_disk_full
+from topics.disk import naming_disk_full, remove_abandoned
 from topics.store import ObjectStore
 
 _log = structlog.get_logger()
+_BUILD_FOLDER = "freshlens-build-"
+_ABANDONED_S = 86_400.0
+"""A build that has written nothing for so long has died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,10 @@ def compact_once(
         TransientError: it was told to stop, or the broker is away.
         StorageError: as :func:`index_nodes.replicas.replica.restore`.
     """
-    stages = Stages(clock or SystemClock(), on_stage)
+    stages = Stages(clock or SystemClock(), on_stage, should_stop)
     parent = newest_head(store, lane, shard)
     with stages("reading the log"):
-        replica = _folded(log, store, lane, shard, parent, stages.clock, should_stop)
+        replica = _folded(log, store, lane, shard, parent, stages)
     try:
         if not replica.applier.log_records:
             return CompactionReport(shard, None, None, 0, stages.total_s)
@@ -117,10 +120,11 @@ def compact_once(
 
 @dataclass
 class Stages:
-    """How long each step took, and who is told of it."""
+    """How long each step took, who is told of it, and whether there is to be another."""
 
     clock: Clock
     on_stage: Callable[[str], None]
+    should_stop: Callable[[], bool]
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -129,6 +133,11 @@ class Stages:
         started = self.clock.monotonic()
         yield
         self.seconds[name] = self.clock.monotonic() - started
+
+    def check_stop(self) -> None:
+        """Do nothing, unless told to stop: raises TransientError then."""
+        if self.should_stop():
+            raise TransientError("stopped before the build was done")
 
     @property
     def total_s(self) -> float:
@@ -175,6 +184,7 @@ class _Attempt:
         with self.stages("building"):
             manifest = self._build(options)
         self._advance(GenerationEvent.BUILT)
+        self.stages.check_stop()
         with self.stages("verifying"):
             return manifest, self._verify(manifest)
 
@@ -190,11 +200,13 @@ class _Attempt:
     def _build(self, options: BuildOptions) -> Manifest:
         """Write the files into a folder of our own, then into the store, the manifest last."""
         place = Path(tempfile.gettempdir())
-        with naming_disk_full(place), tempfile.TemporaryDirectory(prefix="freshlens-build-") as name:
+        remove_abandoned(place.glob(f"{_BUILD_FOLDER}*"), _ABANDONED_S)
+        with naming_disk_full(place), tempfile.TemporaryDirectory(prefix=_BUILD_FOLDER) as name:
             folder = Path(name)
             built, retrained = self._written(folder, options)
             files = {path.name: file_facts(path) for path in sorted(folder.iterdir())}
             for file in files:
+                self.stages.check_stop()
                 self.store.put_file(build_key(self.shard, self.build, file), folder / file)
         manifest = self._manifest(built, retrained, files)
         if not self.store.put_if_absent(build_key(self.shard, self.build, MANIFEST), manifest.to_bytes()):
@@ -212,6 +224,7 @@ class _Attempt:
             # How well the old codebook fits the new rows is known only when they are encoded with it.
             why = why_retrain(self.policy, stamped(built.index, parent, True, built.rows, now_us), built.rows, now_us)
             options = replace(options, retrain=why)
+            self.stages.check_stop()
             built = built if why is None else write_generation(view, layout, folder, options)
         return built, options.retrain
 
@@ -316,8 +329,7 @@ def _folded(
     lane: Lane,
     shard: int,
     parent: Head | None,
-    clock: Clock,
-    should_stop: Callable[[], bool],
+    stages: Stages,
 ) -> Replica:
     """The generation of ``parent`` and the log up to its end as of now."""
     until = log.bounds().end
@@ -330,8 +342,8 @@ def _folded(
         shard=shard,
         builder=NoGraphs(),
         metrics=NullMetrics(),
-        should_stop=should_stop,
-        clock=clock,
+        should_stop=stages.should_stop,
+        clock=stages.clock,
     )
     try:
         if replica.blocked is not None:

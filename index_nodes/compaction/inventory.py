@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from index_nodes.generations.heads import Head, Rejection, head_numbers, read_head, rejections
-from index_nodes.generations.manifest import MANIFEST, build_key
+from index_nodes.generations.manifest import MANIFEST, build_key, builds_prefix
 from index_nodes.states import GENERATION, GenerationEvent, GenerationState, advance
 from schemas.errors import ManifestCorrupt
 from schemas.lane import Lane
@@ -139,7 +139,7 @@ def delete_build(store: ObjectStore, shard: int, build: str) -> None:
 
 def _files(store: ObjectStore, shard: int) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
-    for key in store.list(f"builds/{shard}"):
+    for key in store.list(builds_prefix(shard)):
         _, _, build, file = key.split("/", 3)
         found.setdefault(build, set()).add(file)
     return {build: frozenset(files) for build, files in found.items()}

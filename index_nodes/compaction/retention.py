@@ -13,6 +13,7 @@ import structlog
 from index_nodes.compaction.inventory import Inventory, Sibling, delete_build, made_at_us, read_inventory
 from index_nodes.compaction.report import delete_old_reports
 from index_nodes.generations.heads import Head, head_key, rejection_key
+from index_nodes.generations.manifest import builds_prefix
 from index_nodes.replicas.log import IndexLog
 from index_nodes.settings import RetentionPolicy
 from schemas.clock import Clock
@@ -108,6 +109,7 @@ def collect(
     Raises:
         ManifestCorrupt: what a head or record says is unknown, so nothing was removed.
         BrokerUnavailable, SettingsError: the log could not be reached, or not be truncated.
+        StoreUnavailable: try again.
     """
     now_us, bounds = clock.now_us(), log.bounds()
     inventory = read_inventory(store, lane, shard)
@@ -127,6 +129,7 @@ def collect(
         log.truncate(below)
     if plan.delete_heads or plan.delete_builds or below:
         _log.info("retention", shard=shard, heads=plan.delete_heads, builds=plan.delete_builds, log_below=below)
+    store.sweep(builds_prefix(shard), policy.unpublished_us / 1e6)  # last, since a bucket may refuse it
     return plan
 
 

@@ -86,9 +86,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2)
 
 
+def builds_prefix(shard: int) -> str:
+    """The folder of a shard's builds, those of all lanes and layouts."""
+    return f"builds/{shard}"
+
+
 def build_key(shard: int, build: str, file: str = "") -> str:
     """Where a build, or a file of it, is in the store."""
-    return f"builds/{shard}/{build}" + (f"/{file}" if file else "")
+    return f"{builds_prefix(shard)}/{build}" + (f"/{file}" if file else "")
 
 
 def file_facts(path: Path) -> FileFacts:

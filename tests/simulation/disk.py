@@ -113,6 +113,9 @@ class SimStore:
     def delete(self, key: str) -> None:
         self._life.effect(f"store.delete {key}", lambda: self._disk.remove(key))
 
+    def sweep(self, prefix: str, unchanged_s: float) -> None:
+        pass  # a write that was cut off leaves nothing here
+
     def local_folder(self, key: str, check: Callable[[Path], None]) -> Path:
         folder = self._life.effect(f"store.local_folder {key}", lambda: self._disk.materialise(key))
         check(folder)

@@ -66,6 +66,7 @@ def test_trouble_of_any_call_is_named_and_may_pass(
         lambda: s3_store.exists("k"),
         lambda: s3_store.list(),
         lambda: s3_store.delete("k"),
+        lambda: s3_store.sweep("k", 0),
         lambda: s3_store.local_folder("k", lambda _: None),
     ]
     with s3_server.misbehaving(refused(status)):
@@ -99,6 +100,41 @@ def test_more_keys_than_one_page_are_listed_in_order(s3_store: S3Store, s3_serve
         patch.setattr(paginator, "paginate", lambda **where: whole(**where, PaginationConfig={"PageSize": 7}))
         assert s3_store.list("a") == keys
     assert len(s3_server.requests) - before == 5
+
+
+def test_uploads_that_died_are_aborted_where_and_when_they_are_old(s3_store: S3Store) -> None:
+    """As far as the server tells, every one began in 2010."""
+    client, bucket = s3_store._client, s3_store._bucket
+    keys = ["shop/one/builds/0/u/x", "shop/one/builds/1/u/x", "shop/two/builds/0/u/x"]
+    for key in keys:
+        upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"half")
+
+    def uploads() -> list[str]:
+        return sorted(each["Key"] for each in client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()))
+
+    s3_store.sweep("builds/0", 1e9)
+    assert uploads() == keys, "it may still be at work"
+    s3_store.sweep("builds/0", 86_400)
+    assert uploads() == keys[1:]
+    assert s3_store.list() == []
+
+
+def test_an_upload_that_another_process_aborted_is_no_trouble(
+    s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, bucket = s3_store._client, s3_store._bucket
+    upload = client.create_multipart_upload(Bucket=bucket, Key="shop/one/builds/0/u/x")["UploadId"]
+    abort = client.abort_multipart_upload
+
+    def overtaken(**where: str) -> None:
+        abort(**where)
+        abort(**where)
+
+    monkeypatch.setattr(client, "abort_multipart_upload", overtaken)
+    s3_store.sweep("builds/0", 86_400)
+    with pytest.raises(client.exceptions.NoSuchUpload):
+        client.list_parts(Bucket=bucket, Key="shop/one/builds/0/u/x", UploadId=upload)
 
 
 def check_x(folder: Path) -> None:

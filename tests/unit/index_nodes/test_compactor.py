@@ -1,11 +1,12 @@
 """When to compact, a pure decision; and the watch that does it, with a store and a log and a clock of its own."""
 
+import operator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from index_nodes.compaction import gate
+from index_nodes.compaction import compaction, gate
 from index_nodes.compaction.compactor import Growth, Watch, growth_of, pause_s, why_compact
 from index_nodes.compaction.publication import accept
 from index_nodes.compaction.report import report_keys
@@ -179,6 +180,27 @@ def test_told_to_stop_it_publishes_nothing(watched: Watched) -> None:
     assert not watched.look(product(1), product(2))
     assert watched.index.store.list("builds") == []
     assert watched.outcomes("rejected") == 0, "stopping is no fault of the build"
+
+
+@pytest.mark.parametrize(("last", "is_stored"), [("write_generation", False), ("_Attempt._manifest", True)])
+def test_told_to_stop_while_it_builds_it_goes_no_further_and_keeps_nothing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, last: str, is_stored: bool
+) -> None:
+    """``last``: what it is at when it is told; ``is_stored``: whether its files are in the store by then."""
+    begun = operator.attrgetter(last)(compaction)
+
+    def told(*arguments: object) -> object:
+        watched.stops = True
+        return begun(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"index_nodes.compaction.compaction.{last}", told)
+        assert not watched.look(product(1), product(2))
+    assert (watched.index.store.root / "builds").exists() is is_stored
+    assert watched.index.store.list("builds") == []
+    assert head_numbers(watched.index.store, watched.index.lane, 0) == []
+    watched.stops = False
+    assert watched.look()
 
 
 def test_retention_runs_after_a_compaction_and_once_an_hour(watched: Watched) -> None:

@@ -1,5 +1,10 @@
 """What of the past may go: the decision, and its effects on a store and a log."""
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -340,3 +345,39 @@ def test_what_a_killed_compactor_left_is_collected(kept: Kept) -> None:
     assert left not in kept.builds
     assert newest_head(kept.index.store, LANE, 0) is not None
     assert rejections(kept.index.store, LANE, 0) == []
+
+
+def test_what_a_compactor_killed_while_it_stored_a_file_left_is_removed_after_a_day(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its half of the file is no key, and its own folder is not in the store at all."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    program = f"""
+import os, signal
+from pathlib import Path
+from tests.unit.index_nodes import records
+from tests.unit.index_nodes.conftest import Index
+from topics import store
+store.sync_file = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+index = Index(Path({str(kept.index.store.root)!r}), records.lane_of(partitions=2))
+index.apply(records.content("p", 1, [records.picture(1)]))
+index.compact()
+"""
+    environ = {**os.environ, "TMPDIR": str(scratch)}
+    ended = subprocess.run([sys.executable, "-c", program], check=False, env=environ, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+    def left() -> list[str]:
+        return sorted(path.name[:5] for path in (*scratch.iterdir(), *kept.index.store.root.rglob(".*")))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    kept.compact("p0")
+    kept.collect()
+    assert left() == [".tmp-", "fresh"], "it might still be at work"
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    kept.compact("p1")
+    kept.collect()
+    assert left() == []
+    kept.check()

@@ -75,6 +75,22 @@ def test_half_written_files_are_no_keys(store):
     assert store.list() == ["a/one"]
 
 
+def test_half_written_files_are_swept_where_and_when_they_are_old(store):
+    store.put("builds/0/u/x", b"whole")
+    old, young, elsewhere = (store.root / name for name in ("builds/0/u/.tmp-0", "builds/0/u/.tmp-1", "a/.tmp-0"))
+    for path in (old, young, elsewhere):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    for path in (old, elsewhere, store.root / "builds/0/u/x"):
+        os.utime(path, (1e9, 1e9))
+    store.sweep("builds/0", 86_400)
+    store.sweep("never", 86_400)
+    assert not old.exists()
+    assert young.exists()
+    assert elsewhere.exists()
+    assert store.get("builds/0/u/x") == b"whole"
+
+
 def test_a_local_file_is_taken_over(store, tmp_path):
     source = tmp_path / "main.faiss"
     source.write_bytes(b"z" * 3_000_000)
