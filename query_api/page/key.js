@@ -1,5 +1,5 @@
 // The API key, where the API wants one: asked for when it says so, kept for this tab only.
-import { button, byId, element } from "./elements.js";
+import { button, element } from "./elements.js";
 
 const NAME = "freshlens.key";
 // Refusals that another key may help against.
