@@ -21,6 +21,23 @@ from topics.settings import KafkaSettings
 RED = records.picture(1)
 
 
+def serving(index: Index) -> LocalShard:
+    node = NodeSettings(KafkaSettings("localhost:9092"), index.lane, "")
+    follower = SimpleNamespace(answering=index.replica)
+    return LocalShard(node, follower, ManualClock(), NullMetrics())  # type: ignore[arg-type]
+
+
+def asking(index: Index, **fields: object) -> ShardSearch:
+    """A search for red, as it is but for the fields."""
+    plain = ShardSearch(
+        lane=index.lane.name,
+        layout_id=index.lane.layout.layout_id,
+        tenant="default",
+        vector=RED.astype("<f4").tobytes(),
+    )
+    return msgspec.structs.replace(plain, **fields)
+
+
 @pytest.mark.parametrize("exact", [False, True])
 async def test_an_answer_is_as_fresh_as_the_view_that_was_searched(
     index: Index, monkeypatch: pytest.MonkeyPatch, exact: bool
@@ -35,17 +52,8 @@ async def test_an_answer_is_as_fresh_as_the_view_that_was_searched(
         return search(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shard_module, "search", slowly)
-    node = NodeSettings(KafkaSettings("localhost:9092"), index.lane, "")
-    follower = SimpleNamespace(answering=index.replica)
-    shard = LocalShard(node, follower, ManualClock(), NullMetrics())  # type: ignore[arg-type]
-    request = ShardSearch(
-        lane=index.lane.name,
-        layout_id=index.lane.layout.layout_id,
-        tenant="default",
-        vector=RED.astype("<f4").tobytes(),
-        exact=exact,
-    )
-    answer = await asyncio.wait_for(shard.search(request), 30)
+    shard = serving(index)
+    answer = await asyncio.wait_for(shard.search(asking(index, exact=exact)), 30)
     shard.close()
     assert [hit.product_id for hit in answer.hits] == ["before"]
     assert answer.state.applied == known
@@ -67,16 +75,8 @@ async def test_what_may_look_at_every_product_does_not_hold_up_the_event_loop(
         return search(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shard_module, "search", noted)
-    node = NodeSettings(KafkaSettings("localhost:9092"), index.lane, "")
-    follower = SimpleNamespace(answering=index.replica)
-    shard = LocalShard(node, follower, ManualClock(), NullMetrics())  # type: ignore[arg-type]
-    plain = ShardSearch(
-        lane=index.lane.name,
-        layout_id=index.lane.layout.layout_id,
-        tenant="default",
-        vector=RED.astype("<f4").tobytes(),
-    )
-    answer = await shard.search(msgspec.structs.replace(plain, **asked))
+    shard = serving(index)
+    answer = await shard.search(asking(index, **asked))
     shard.close()
     assert [hit.product_id for hit in answer.hits] == ["p"]
     assert (threads == [threading.get_ident()]) is is_on_loop
