@@ -1,7 +1,7 @@
 """How a node reads its log: a record that comes alone at once, a stream in batches, and nothing twice or not at all."""
 
-import time
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,8 +60,8 @@ class Consumer:
 @pytest.fixture
 def consumer(monkeypatch: pytest.MonkeyPatch) -> Consumer:
     made = Consumer()
-    monkeypatch.setattr(time, "monotonic", lambda: made.now)
-    monkeypatch.setattr(log_module.time, "sleep", made.sleep)
+    # the module's name for the clock, not the clock: other threads of the process go on sleeping by the real one
+    monkeypatch.setattr(log_module, "time", SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep))
     return made
 
 
