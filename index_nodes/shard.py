@@ -20,6 +20,8 @@ from index_nodes.views.view import IndexView
 from schemas.clock import Clock
 from schemas.embeddings import Vector
 from schemas.errors import DeadlineExceeded, InvalidQuery, ShardUnavailable
+from schemas.fields import Kind
+from schemas.filters import kinds_of, leaves
 from schemas.metrics import Metrics
 from schemas.shard import ShardAnswer, ShardLookup, ShardProducts, ShardSearch, ShardState
 
@@ -57,8 +59,7 @@ class LocalShard:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def search(self, request: ShardSearch) -> ShardAnswer:
-        """Raises InvalidQuery, FilterType; ShardUnavailable if this node cannot answer;
-        DeadlineExceeded."""
+        """Raises InvalidQuery; ShardUnavailable if this node cannot answer; DeadlineExceeded."""
         self._check(request.lane, request.layout_id)
         query = self._query(request)
         replica, is_met, waited_ms = self._serving(), True, 0.0
@@ -75,11 +76,6 @@ class LocalShard:
         found = await self._found_in_pool(request, find) if may_be_long else find()
         taken_s = time.perf_counter() - started
         self._metrics.observe("freshlens_shard_search_seconds", taken_s, plan="exact" if request.exact else "index")
-        unknown = found.unknown
-        fields: tuple[str, ...] = ()
-        if unknown or request.preferred:
-            fields = tuple(view.kinds(request.tenant))
-            unknown = (*unknown, *(name for name in request.preferred if name not in fields))
         return ShardAnswer(
             state=self._state(replica, view),
             hits=found.hits,
@@ -88,8 +84,7 @@ class LocalShard:
             search_ms=round(taken_s * 1000, 3),
             waited_ms=waited_ms,
             facets=found.facets,
-            unknown_fields=unknown,
-            fields=fields if unknown else (),
+            kinds=_kinds_unless_all(view.kinds(request.tenant), request),
         )
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
@@ -210,3 +205,11 @@ class LocalShard:
             return await asyncio.wait_for(finding, request.timeout_ms / 1000)
         except TimeoutError:
             raise DeadlineExceeded(f"not done within {request.timeout_ms} ms") from None
+
+
+def _kinds_unless_all(kinds: Mapping[str, frozenset[Kind]], request: ShardSearch) -> dict[str, tuple[Kind, ...]] | None:
+    """Those that there are, unless all are there that the request asks for."""
+    has_all = all(name in kinds for name in request.preferred) and all(
+        kinds_of(leaf) <= kinds.get(leaf.field, frozenset()) for leaf in leaves(request.filter)
+    )
+    return None if has_all else {name: tuple(sorted(of, key=lambda kind: kind.value)) for name, of in kinds.items()}

@@ -158,7 +158,11 @@ class Facet(Struct, frozen=True, kw_only=True):
 
     kind: Annotated[
         str | None,
-        Meta(description="boolean, number or string; null: no product asked has the field.", examples=["string"]),
+        Meta(
+            description="boolean, number or string, mixed where the field has values of several of these; "
+            "null: no product asked has the field.",
+            examples=["string"],
+        ),
     ]
     values: Annotated[
         list[FacetValue],

@@ -1,11 +1,12 @@
 """Filters: the JSON that callers write, and the checked tree that nodes evaluate."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 
 from schemas.errors import InvalidQuery
+from schemas.fields import Kind, kind_of
 
 Scalar: TypeAlias = bool | int | float | str
 
@@ -16,11 +17,23 @@ _WHOLE_MAX = 2**53
 _BOUNDS = ("gte", "gt", "lte", "lt")
 
 
-class AnyOf(msgspec.Struct, frozen=True, tag=True):
-    """The field equals one of the values; for a list of strings: contains one of them."""
+class AnyOf(msgspec.Struct, frozen=True, tag=True, eq=False):
+    """The field equals one of the values; for a list of strings: contains one of them.
+
+    Clauses are what bitmaps are remembered by. True equals 1 in Python, and must not in a filter.
+    """
 
     field: str
     values: tuple[Scalar, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnyOf) and self._told_apart() == other._told_apart()
+
+    def __hash__(self) -> int:
+        return hash(self._told_apart())
+
+    def _told_apart(self) -> tuple[str, tuple[Scalar, ...], tuple[type, ...]]:
+        return self.field, self.values, tuple(map(type, self.values))
 
 
 class Range(msgspec.Struct, frozen=True, tag=True):
@@ -51,14 +64,39 @@ class Not(msgspec.Struct, frozen=True, tag=True):
     clause: "Filter"
 
 
-Filter: TypeAlias = AnyOf | Range | And | Or | Not
+Leaf: TypeAlias = AnyOf | Range
+Filter: TypeAlias = Leaf | And | Or | Not
+
+
+def leaves(filter_: Filter | None) -> Iterator[Leaf]:
+    """The comparisons that a filter is made of, in order."""
+    match filter_:
+        case And(clauses) | Or(clauses):
+            for clause in clauses:
+                yield from leaves(clause)
+        case Not(clause):
+            yield from leaves(clause)
+        case AnyOf() | Range():
+            yield filter_
+
+
+def values_of(leaf: Leaf) -> list[Scalar]:
+    """What the field is compared with: the values, or the bounds that are given; at least one."""
+    if isinstance(leaf, AnyOf):
+        return list(leaf.values)
+    return [bound for bound in (leaf.gte, leaf.gt, leaf.lte, leaf.lt) if bound is not None]
+
+
+def kinds_of(leaf: Leaf) -> set[Kind]:
+    """The kinds of what the field is compared with; of a range one."""
+    return {kind_of(value) for value in values_of(leaf)}
 
 
 def parse_filter(value: Any) -> Filter:
     """The tree of a caller's filter: ``{"brand": ["a", "b"], "price": {"gte": 10}, "not": {…}, "any": [{…}, {…}]}``.
 
-    Keys of one object are combined with *and*; whether fields exist and types fit is for the node to say, which knows
-    the attributes.
+    Keys of one object are combined with *and*; whether fields exist and types fit is for those to say who know the
+    products.
 
     Raises:
         InvalidQuery: the shape is wrong, or it has more than 64 clauses or eight levels.
@@ -102,6 +140,8 @@ def _range(name: str, bounds: Mapping[str, Any]) -> Range:
     for bound in bounds.values():
         if isinstance(bound, bool) or not isinstance(bound, int | float | str):
             raise InvalidQuery(f"filter {name!r}: a bound is a number or a string")
+    if len(set(map(kind_of, bounds.values()))) > 1:
+        raise InvalidQuery(f"filter {name!r}: the bounds of a range are all numbers or all strings")
     return Range(name, **{bound: _within_64_bits(name, value) for bound, value in bounds.items()})
 
 

@@ -9,10 +9,13 @@ from typing import Protocol
 import msgspec
 
 from schemas.events import Attributes
+from schemas.fields import Kind
 from schemas.filters import Filter, Scalar
 
 FACET_VALUES_MAX = 1_000
 """Values of one facet that a shard names; beyond, counts over several shards may be too low, and say so."""
+MIXED = "mixed"
+"""The kind of a facet whose field has values of several kinds."""
 
 
 class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +33,7 @@ class ShardSearch(msgspec.Struct, frozen=True, kw_only=True):
         collapse: the k best duplicate groups, each by its best product; a product without one is its own.
         with_vectors: hits carry the vector of their best row, which ranking needs to compare products.
         facets: fields whose values are counted over all products that pass the filter.
-        preferred: further fields that the caller names; those unknown are told as those of the filter are.
+        preferred: further fields that the caller names, which may be unknown as those of the filter may.
         effort: the share of the usual work that an approximate index may do, above 0 to 1.
         in_company: others come at the same time, with which it may be answered together.
     """
@@ -114,7 +117,7 @@ class ShardFacet(msgspec.Struct, frozen=True, kw_only=True):
     """How often each value of a field occurs among the products that pass; a list counts once for each of its values.
 
     Attributes:
-        kind: boolean, number or string.
+        kind: boolean, number, string or mixed.
         values: (value, products), the most frequent first, then by value; at most FACET_VALUES_MAX.
         distinct: how many values there are, those left out included.
         least: of numbers; None for others, and where nothing passes; ``greatest`` likewise.
@@ -130,9 +133,8 @@ class ShardFacet(msgspec.Struct, frozen=True, kw_only=True):
 class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a ShardSearch: hits by similarity descending, then product_id.
 
-    ``unknown_fields`` are those that filter or ``preferred`` name and no product of the tenant has in this shard;
-    where there are any, ``fields`` are those it has. A field without a product passes no clause: another shard may
-    know it.
+    ``kinds``: the kinds of values of each field that products of the tenant have in this shard; None where all are
+    there that filter and ``preferred`` ask for. What is not there passes no clause: another shard may have it.
     """
 
     state: ShardState
@@ -144,8 +146,7 @@ class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Until ``min_applied`` was there; no part of ``timeout_ms``."""
     warnings: tuple[str, ...] = ()
     facets: dict[str, ShardFacet] = {}
-    unknown_fields: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
+    kinds: dict[str, tuple[Kind, ...]] | None = None
 
 
 class ShardLookup(msgspec.Struct, frozen=True, kw_only=True):

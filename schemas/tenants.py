@@ -2,9 +2,17 @@
 
 import msgspec
 
+from schemas.fields import Kind
 from schemas.versions import VersionKind
 
-ATTRIBUTE_TYPES = ("boolean", "integer", "number", "string", "strings")
+ATTRIBUTE_TYPES = {
+    "boolean": Kind.BOOLEAN,
+    "integer": Kind.NUMBER,
+    "number": Kind.NUMBER,
+    "string": Kind.STRING,
+    "strings": Kind.STRING,
+}
+"""What an attribute may be declared as, and with what its values are compared."""
 
 
 class TenantDeclaration(msgspec.Struct, frozen=True):

@@ -22,11 +22,12 @@ from index_nodes.generations.generation import (
     write_table,
 )
 from index_nodes.generations.manifest import IndexFacts
-from index_nodes.products.columns import PRODUCT_ID, Kind, field_values, kind_of
+from index_nodes.products.columns import field_values
 from index_nodes.products.digest import Digest, digest_of, total
 from index_nodes.products.overlay import RowIds
 from index_nodes.products.product import ProductState, decode_state, group_id
 from index_nodes.views.view import IndexView
+from schemas.fields import PRODUCT_ID, Kind, kind_of
 from schemas.hashing import key_hash
 from schemas.identity import ProductKey, partition_of
 from schemas.layout import Layout
@@ -99,7 +100,7 @@ def write_generation(view: IndexView, layout: Layout, folder: Path, options: Bui
     write_table(_keys_table(products), folder / KEYS)
     write_table(_tenants_table(products, with_rows), folder / TENANTS)
     write_table(_table(EXTRA_ROWS, {"slot": [slot for slot, _ in extra]}), folder / EXTRA_ROWS)
-    write_table(_fields_table(products, view.overlay.overlay.kinds), folder / FIELDS)
+    write_table(_fields_table(products), folder / FIELDS)
     return Built(
         slots=len(products),
         rows=len(rows_of_view),
@@ -245,24 +246,21 @@ class _FieldPairs:
         return {**row, "numbers": [], "codes": [codes[str(value)] for value in self.values], "strings": strings}
 
 
-def _fields_table(products: list[BuiltProduct], kinds: dict[str, dict[str, Kind]]) -> pa.Table:
-    """One row per field of a tenant. A field keeps its kind, so values of other kinds stay in the product only."""
-    kinds = {tenant: dict(of_tenant) for tenant, of_tenant in kinds.items()}
-    pairs: dict[tuple[str, str], _FieldPairs] = {}
+def _fields_table(products: list[BuiltProduct]) -> pa.Table:
+    """One row for each kind of value that a field of a tenant has."""
+    pairs: dict[tuple[str, str, Kind], _FieldPairs] = {}
     for slot, product in enumerate(products):
         state = product.state
         if not state.is_visible:
             continue
         key = product.key
         for name, value in field_values(key.product_id, state):
-            kind = kind_of(value)
-            # A kind is forgotten with the last value that had it; then the next kind takes the field.
-            if kinds.setdefault(key.tenant, {}).setdefault(name, kind) is kind:
-                found = pairs.setdefault((key.tenant, name), _FieldPairs())
-                if name == PRODUCT_ID:
-                    continue  # found by key; the row only says that the field exists
-                for each in value if isinstance(value, tuple) else (value,):
-                    found.ids.append(slot)
-                    found.values.append(each)
-    rows = [found.row(tenant, name, kinds[tenant][name]) for (tenant, name), found in sorted(pairs.items())]
+            found = pairs.setdefault((key.tenant, name, kind_of(value)), _FieldPairs())
+            if name == PRODUCT_ID:
+                continue  # found by key; the row only says that the field exists
+            for each in value if isinstance(value, tuple) else (value,):
+                found.ids.append(slot)
+                found.values.append(each)
+    columns = sorted(pairs, key=lambda column: (*column[:2], column[2].value))
+    rows = [pairs[column].row(*column) for column in columns]
     return pa.Table.from_pylist(rows, schema=SCHEMAS[FIELDS])

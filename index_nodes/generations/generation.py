@@ -17,7 +17,7 @@ import pyarrow as pa
 from index_nodes.generations import ivf
 from index_nodes.generations.manifest import Manifest
 from index_nodes.products.bitmaps import evaluate
-from index_nodes.products.columns import PRODUCT_ID, Column, Kind, Leaf, SortedDictionary
+from index_nodes.products.columns import Column, KindsOfTenants, SortedDictionary, mask
 from index_nodes.products.digest import Digest
 from index_nodes.products.hits import hit_of
 from index_nodes.products.keys import HashOf, MainKeys
@@ -28,7 +28,8 @@ from index_nodes.rows.arrays import Mask, Rows
 from index_nodes.rows.exact import ExactRows
 from index_nodes.rows.passing import LocalRows, Nearest, Passing
 from schemas.embeddings import Vector
-from schemas.filters import AnyOf, Filter
+from schemas.fields import PRODUCT_ID, Kind
+from schemas.filters import AnyOf, Filter, Leaf
 from schemas.hashing import key_hash
 from schemas.identity import ProductKey
 from schemas.layout import NextOffset
@@ -76,7 +77,7 @@ class Generation:
         self._raw_keys = Blobs(_one_chunk(products["key"]))
         self.keys = MainKeys(_numpy(hashes["hash"]), _numpy(hashes["slot"]), self._raw_keys, hash_of)
         self._tenant_slots = _tenant_slots(tables[TENANTS])
-        self._fields = {(row["tenant"], row["name"]): number for number, row in enumerate(_names(tables[FIELDS]))}
+        self._columns = {column: number for number, column in enumerate(_columns(tables[FIELDS]))}
         self._field_table = tables[FIELDS].combine_chunks()
         self.kinds = _kinds(tables[FIELDS])
         # Of bitmaps of p bytes each: filters repeat, and below the overlay they never change.
@@ -204,24 +205,22 @@ class Generation:
     def _mask(self, tenant: str, leaf: Leaf) -> Mask:
         if leaf.field == PRODUCT_ID:
             return self._mask_of_ids(tenant, leaf)
-        column = self.column(tenant, leaf.field)
-        return np.zeros(self.slots, np.bool_) if column is None else column.mask(leaf, self.slots)
+        return mask(leaf, functools.partial(self.column, tenant, leaf.field), self.slots)
 
     def _mask_of_ids(self, tenant: str, leaf: Leaf) -> Mask:
-        assert isinstance(leaf, AnyOf)
-        mask = np.zeros(self.slots, np.bool_)
+        assert isinstance(leaf, AnyOf), "a range of ids is refused before a node is asked"
+        passing = np.zeros(self.slots, np.bool_)
         found = [self.keys.find(ProductKey(tenant, str(value)).to_bytes()) for value in leaf.values]
-        mask[[slot for slot in found if slot is not None]] = True
-        return mask
+        passing[[slot for slot in found if slot is not None]] = True
+        return passing
 
-    def column(self, tenant: str, name: str) -> Column | None:
-        """The field's values by slot, those of slots that changed since included; None where it has none."""
-        number = self._fields.get((tenant, name))
-        return None if number is None else self._column(number)
+    def column(self, tenant: str, name: str, kind: Kind) -> Column | None:
+        """The field's values of one kind by slot, even of slots that changed since; None where it has none."""
+        number = self._columns.get((tenant, name, kind))
+        return None if number is None else self._column(number, kind)
 
-    def _column(self, number: int) -> Column:
+    def _column(self, number: int, kind: Kind) -> Column:
         row = {name: self._field_table[name][number] for name in ("ids", "numbers", "codes", "strings")}
-        kind = Kind(self._field_table["kind"][number].as_py())
         ids = _values(row["ids"])
         if kind is not Kind.STRING:
             return Column(kind, ids, _values(row["numbers"]))
@@ -287,7 +286,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         }
     ),
 }
-"""The tables of a generation; one row of FIELDS is a whole column."""
+"""The tables of a generation; one row of FIELDS is a whole column, of one kind of a field's values."""
 
 
 def empty(dim: int, positions: dict[int, NextOffset], hash_of: HashOf = key_hash) -> Generation:
@@ -355,14 +354,16 @@ def _values(cell: pa.LargeListScalar) -> npt.NDArray[Any]:
     return values
 
 
-def _names(fields: pa.Table) -> Iterator[dict[str, str]]:
-    yield from fields.select(["tenant", "name", "kind"]).to_pylist()
+def _columns(fields: pa.Table) -> Iterator[tuple[str, str, Kind]]:
+    for row in fields.select(["tenant", "name", "kind"]).to_pylist():
+        yield row["tenant"], row["name"], Kind(row["kind"])
 
 
-def _kinds(fields: pa.Table) -> dict[str, dict[str, Kind]]:
-    kinds: dict[str, dict[str, Kind]] = {}
-    for row in _names(fields):
-        kinds.setdefault(row["tenant"], {})[row["name"]] = Kind(row["kind"])
+def _kinds(fields: pa.Table) -> KindsOfTenants:
+    kinds: KindsOfTenants = {}
+    for tenant, name, kind in _columns(fields):
+        of_tenant = kinds.setdefault(tenant, {})
+        of_tenant[name] = of_tenant.get(name, frozenset()) | {kind}
     return kinds
 
 

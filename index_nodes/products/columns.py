@@ -1,13 +1,12 @@
-"""Attributes as columns: pairs of (where, value) for one field of one tenant, and which pairs pass a clause.
+"""Attributes as columns: pairs of (where, value) for one field of one tenant and one kind of value, and which pass.
 
 A column holds any number of pairs per product, so a list of strings needs nothing special, and a product without the
 field costs nothing. Strings are codes into a dictionary.
 """
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,34 +15,11 @@ import numpy.typing as npt
 from index_nodes.products.product import ProductState
 from index_nodes.rows.arrays import GrowingArray, Mask, Rows
 from schemas.events import AttributeValue
-from schemas.filters import AnyOf, Range, Scalar
+from schemas.fields import BUILT_IN, PRODUCT_ID, Kind, kind_of
+from schemas.filters import AnyOf, Leaf, Range, Scalar, kinds_of
 
-Leaf = AnyOf | Range
-
-
-class Kind(Enum):
-    """What values of a field are; integers and floats are one kind, a list of strings is of kind string."""
-
-    BOOLEAN = "boolean"
-    NUMBER = "number"
-    STRING = "string"
-
-
-PRODUCT_ID = "product_id"
-BUILT_IN = {
-    "title": Kind.STRING,
-    "price": Kind.NUMBER,
-    "currency": Kind.STRING,
-    "stock": Kind.NUMBER,
-    "in_stock": Kind.BOOLEAN,
-    PRODUCT_ID: Kind.STRING,
-}
-
-
-def kind_of(value: AttributeValue) -> Kind:
-    if isinstance(value, bool):
-        return Kind.BOOLEAN
-    return Kind.NUMBER if isinstance(value, int | float) else Kind.STRING
+KindsOfTenants = dict[str, dict[str, frozenset[Kind]]]
+"""Tenant → field → the kinds that its values have."""
 
 
 def field_values(product_id: str, state: ProductState) -> Iterator[tuple[str, AttributeValue]]:
@@ -60,6 +36,26 @@ def field_values(product_id: str, state: ProductState) -> Iterator[tuple[str, At
     for name, value in state.attributes.items():
         if name not in BUILT_IN:
             yield name, value
+
+
+def mask(leaf: Leaf, column_of: Callable[[Kind], "Column | None"], size: int) -> Mask:
+    """(size,) bool: which ids have a value that passes, in the columns of the kinds that the leaf compares with.
+
+    A field that nothing has, or nothing of these kinds, passes nowhere: whether it exists in another shard is for the
+    asker to know.
+    """
+    passing = np.zeros(size, np.bool_)
+    for kind in kinds_of(leaf):
+        if (column := column_of(kind)) is not None:
+            column.mark(_of_kind(leaf, kind), passing)
+    return passing
+
+
+def _of_kind(leaf: Leaf, kind: Kind) -> Leaf:
+    """What the leaf asks of one kind; the bounds of a range are of one."""
+    if isinstance(leaf, Range):
+        return leaf
+    return AnyOf(leaf.field, tuple(value for value in leaf.values if kind_of(value) is kind))
 
 
 class Dictionary(Protocol):
@@ -82,18 +78,16 @@ class Dictionary(Protocol):
 
 @dataclass(frozen=True)
 class Column:
-    """Pairs of one field: ``ids`` (m,) int32 ascending, ``values`` (m,) float64 numbers or int32 codes."""
+    """Pairs of one field and kind: ``ids`` (m,) int32 ascending, ``values`` (m,) float64 numbers or int32 codes."""
 
     kind: Kind
     ids: Rows
     values: npt.NDArray[Any]
     dictionary: Dictionary | None = None
 
-    def mask(self, clause: Leaf, size: int) -> Mask:
-        """(size,) bool: which ids have a value that passes. The clause fits the kind (see ``bitmaps.check``)."""
-        passing = np.zeros(size, np.bool_)
-        passing[self.ids[self._pairs(clause)]] = True
-        return passing
+    def mark(self, leaf: Leaf, passing: Mask) -> None:
+        """Set the ids that have a value which passes. The leaf is of the column's kind."""
+        passing[self.ids[self._pairs(leaf)]] = True
 
     def _pairs(self, clause: Leaf) -> Mask:
         if self.dictionary is None:

@@ -6,20 +6,21 @@ after it, and readers who captured less ignore that.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from index_nodes.products.bitmaps import evaluate
-from index_nodes.products.columns import Column, GrowingColumn, Kind, Leaf, field_values, kind_of
+from index_nodes.products.columns import Column, GrowingColumn, KindsOfTenants, field_values, mask
 from index_nodes.products.hits import hit_of
 from index_nodes.products.keys import SlotKeys
 from index_nodes.products.product import GROUP_BYTES, ProductState, decode_state, group_id
 from index_nodes.products.remembering import remembering
 from index_nodes.rows.arrays import GrowingArray, GrowingBlobs, Mask, Rows
-from schemas.filters import Filter
+from schemas.fields import Kind, kind_of
+from schemas.filters import Filter, Leaf
 from schemas.identity import ProductKey
 from schemas.shard import ShardHit
 
@@ -36,10 +37,10 @@ class Overlay:
 
     Args:
         main_visible: (n,) bool, the slots of the generation below whose product is visible.
-        main_kinds: tenant → field → kind, of the generation; the first value of any other field decides its kind.
+        main_kinds: the kinds of values that the generation has of each field.
     """
 
-    def __init__(self, main_visible: Mask, main_kinds: dict[str, dict[str, Kind]]) -> None:
+    def __init__(self, main_visible: Mask, main_kinds: KindsOfTenants) -> None:
         self._main_visible, self._main_kinds = main_visible, main_kinds
         self.kinds = {tenant: dict(kinds) for tenant, kinds in main_kinds.items()}
         self._states = GrowingBlobs()
@@ -54,7 +55,7 @@ class Overlay:
         self.content_versions = GrowingArray(np.int64)
         self.groups = GrowingArray(np.dtype((np.void, GROUP_BYTES)))
         self.tenant_codes: dict[str, int] = {}
-        self._columns: dict[tuple[str, str], GrowingColumn] = {}
+        self._columns: dict[tuple[str, str, Kind], GrowingColumn] = {}
         self.touched = 0
         self._shown = _Shown()
         self._shown_of: dict[str, _Shown] = {}
@@ -113,9 +114,9 @@ class Overlay:
         """(m,) int32: as :meth:`before`."""
         return self._before.captured()[entries]
 
-    def column(self, tenant: str, name: str, count: int) -> Column | None:
-        """The field's values in the first ``count`` entries; None where it has none."""
-        column = self._columns.get((tenant, name))
+    def column(self, tenant: str, name: str, count: int, kind: Kind) -> Column | None:
+        """The field's values of one kind in the first ``count`` entries; None where it has none."""
+        column = self._columns.get((tenant, name, kind))
         return None if column is None else column.captured(count)
 
     def captured(self) -> "OverlayView":
@@ -124,7 +125,7 @@ class Overlay:
     def rewritten(self, keys: SlotKeys) -> "Overlay":
         """The same with current entries only; views keep the old one."""
         fresh = Overlay(self._main_visible, self._main_kinds)
-        fresh.kinds = self.kinds  # a kind once accepted stays
+        fresh.kinds = self.kinds  # a field once known stays
         for entry in np.flatnonzero(self.captured().current).tolist():
             slot = int(self.slots[entry])
             fresh.append(slot, keys.key(slot), self.state(entry), self.rows[entry])
@@ -157,11 +158,10 @@ class Overlay:
         kinds = self.kinds.setdefault(key.tenant, {})
         for name, value in field_values(key.product_id, state):
             kind = kind_of(value)
-            if kinds.setdefault(name, kind) is not kind:
-                continue  # kept in the product, but a field is filtered by its first kind
-            column = self._columns.get((key.tenant, name))
+            column = self._columns.get((key.tenant, name, kind))
             if column is None:
-                column = self._columns[key.tenant, name] = GrowingColumn(kind)
+                column = self._columns[key.tenant, name, kind] = GrowingColumn(kind)
+                kinds[name] = kinds.get(name, frozenset()) | {kind}
             column.append(entry, value)
 
 
@@ -260,5 +260,4 @@ class OverlayView:
         return groups
 
     def _mask(self, tenant: str, leaf: Leaf) -> Mask:
-        column = self.overlay.column(tenant, leaf.field, self.count)
-        return np.zeros(self.count, np.bool_) if column is None else column.mask(leaf, self.count)
+        return mask(leaf, partial(self.overlay.column, tenant, leaf.field, self.count), self.count)

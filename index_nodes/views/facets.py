@@ -3,40 +3,55 @@
 import numpy as np
 import numpy.typing as npt
 
-from index_nodes.products.columns import PRODUCT_ID, Column, Kind
+from index_nodes.products.columns import Column
 from index_nodes.rows.arrays import Mask
 from index_nodes.views.selection import Selection
 from index_nodes.views.view import IndexView
 from schemas.errors import InvalidQuery
+from schemas.fields import PRODUCT_ID, Kind
 from schemas.filters import Scalar
-from schemas.shard import FACET_VALUES_MAX, ShardFacet
+from schemas.shard import FACET_VALUES_MAX, MIXED, ShardFacet
 
 STRINGS_MAX = 100_000
 """A field with more different strings is none to choose from, and to count it would take seconds."""
 
 
 def facet(view: IndexView, tenant: str, selection: Selection, name: str) -> ShardFacet:
-    """The values of a field that the tenant has.
+    """The values of a field that the tenant has, of every kind.
 
     Raises:
         InvalidQuery: every product has a product_id of its own; or the field has too many values.
     """
     if name == PRODUCT_ID:
         raise InvalidQuery("every product has a product_id of its own: it has no facet")
-    kind = view.kinds(tenant)[name]
     slots = selection.slots.mask
     below = slots[: view.generation.slots].copy()
     below[view.overlay.below] = False
     overlay = view.overlay
     above = overlay.current & slots[overlay.slots]
-    fresh = overlay.overlay.column(tenant, name, overlay.count)
-    counts = _Counts(kind)
-    for column, passing in ((view.generation.column(tenant, name), below), (fresh, above)):
-        if column is not None:
-            if column.dictionary is not None and len(column.dictionary) > STRINGS_MAX:
-                raise InvalidQuery(f"{name!r} has too many values to count: more than {STRINGS_MAX:,}")
-            counts.add(column, passing)
-    return counts.result()
+    counted = []
+    for kind in sorted(view.kinds(tenant)[name], key=lambda kind: kind.value):
+        counts = _Counts(kind)
+        fresh = overlay.overlay.column(tenant, name, overlay.count, kind)
+        for column, passing in ((view.generation.column(tenant, name, kind), below), (fresh, above)):
+            if column is not None:
+                if column.dictionary is not None and len(column.dictionary) > STRINGS_MAX:
+                    raise InvalidQuery(f"{name!r} has too many values to count: more than {STRINGS_MAX:,}")
+                counts.add(column, passing)
+        counted.append(counts.result())
+    return counted[0] if len(counted) == 1 else _of_several_kinds(counted)
+
+
+def _of_several_kinds(counted: list[ShardFacet]) -> ShardFacet:
+    """The values of all kinds, the most frequent first, then kind by kind."""
+    values = sorted((each for facet in counted for each in facet.values), key=lambda each: -each[1])
+    return ShardFacet(
+        kind=MIXED,
+        values=tuple(values[:FACET_VALUES_MAX]),
+        distinct=sum(facet.distinct for facet in counted),
+        least=next((facet.least for facet in counted if facet.least is not None), None),
+        greatest=next((facet.greatest for facet in counted if facet.greatest is not None), None),
+    )
 
 
 class _Counts:

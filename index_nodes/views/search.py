@@ -10,7 +10,6 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from index_nodes.generations.generation import Generation
-from index_nodes.products.bitmaps import fields_of
 from index_nodes.products.hits import hit_of
 from index_nodes.rows.exact import TIE
 from index_nodes.rows.passing import LocalRows, Nearest, Passing, Scores
@@ -28,15 +27,11 @@ SCORE_DECIMALS = 6
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The hits in order, how many products passed tenant and filter, and counts of the values of some fields.
-
-    ``unknown``: fields that the filter names and no product of the tenant has here.
-    """
+    """The hits in order, how many products passed tenant and filter, and counts of the values of some fields."""
 
     hits: tuple[ShardHit, ...]
     candidates: int
     facets: dict[str, ShardFacet] = {}
-    unknown: tuple[str, ...] = ()
 
 
 class _Candidates(msgspec.Struct, frozen=True):
@@ -121,20 +116,15 @@ def search(
         Hits by similarity descending, then product_id.
 
     Raises:
-        FilterType, InvalidQuery.
+        InvalidQuery: a facet that cannot be counted.
     """
     selection = view.select(tenant, clause)
-    counted: dict[str, ShardFacet] = {}
-    unknown: tuple[str, ...] = ()
-    if facets or clause is not None:
-        kinds = view.kinds(tenant)
-        counted = {name: facet(view, tenant, selection, name) for name in facets if name in kinds}
-        unknown = tuple(sorted(fields_of(clause) - kinds.keys())) if clause is not None else ()
+    counted = {name: facet(view, tenant, selection, name) for name in facets if name in view.kinds(tenant)}
     if query is None:
-        return Found(_newest(view, selection.slots, k, collapse), selection.products, counted, unknown)
+        return Found(_newest(view, selection.slots, k, collapse), selection.products, counted)
     asked = _Asked(view, tenant, clause, query, _How(k, exact, collapse, effort), hot, in_main)
     found = [_best_of(asked, part, passing) for part, passing in selection.parts]
-    return Found(_ranked(view, found, query, k, with_vectors), selection.products, counted, unknown)
+    return Found(_ranked(view, found, query, k, with_vectors), selection.products, counted)
 
 
 def product(view: IndexView, tenant: str, product_id: str, *, with_vectors: bool) -> ShardProduct | None:

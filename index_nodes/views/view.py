@@ -8,8 +8,6 @@ import numpy.typing as npt
 
 from index_nodes.generations.generation import Generation
 from index_nodes.generations.offsets import Offsets
-from index_nodes.products.bitmaps import check
-from index_nodes.products.columns import Kind
 from index_nodes.products.digest import Digest
 from index_nodes.products.keys import SlotKeys
 from index_nodes.products.overlay import OverlayView, RowIds
@@ -20,6 +18,7 @@ from index_nodes.rows.graph import Graph
 from index_nodes.rows.passing import LocalRows
 from index_nodes.rows.tail import Block
 from index_nodes.views.selection import Among, Part, Selection, selected
+from schemas.fields import Kind
 from schemas.filters import Filter
 from schemas.shard import ShardHit
 
@@ -88,24 +87,17 @@ class IndexView:
         vector: npt.NDArray[np.float16] = self.generation.vectors[row] if row < main else self.delta.vector(row - main)
         return vector
 
-    def kinds(self, tenant: str) -> dict[str, Kind]:
-        """The fields that a filter of this tenant may name; empty for a tenant without products."""
+    def kinds(self, tenant: str) -> Mapping[str, frozenset[Kind]]:
+        """The kinds of values of each field that products of this tenant have; empty for a tenant without products."""
         return self.overlay.overlay.kinds.get(tenant, {})
 
     def select(self, tenant: str, clause: Filter | None) -> Selection:
-        """The bitmaps of a filter, computed once per view.
-
-        Raises:
-            FilterType: the filter compares a field with what it is not. A field that does not exist has no value:
-                whether it exists in another shard is for the asker to know.
-        """
-        if clause is not None and (kinds := self.kinds(tenant)):
-            check(clause, kinds)
+        """The bitmaps of a filter, computed once per view."""
         known = self._selections.get((tenant, clause))
         if known is None:
             if len(self._selections) >= _SELECTIONS_MAX:
                 self._selections.clear()
-            known = self._selections[tenant, clause] = self._select(tenant, clause if self.kinds(tenant) else None)
+            known = self._selections[tenant, clause] = self._select(tenant, clause)
         return known
 
     def slots_of(self, part: Part, rows: LocalRows) -> npt.NDArray[np.int64]:

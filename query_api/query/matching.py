@@ -1,10 +1,9 @@
 """Whether one product passes a filter, and which clause it fails: for why-not, which looks at one product. Pure."""
 
+from schemas.fields import BUILT_IN
 from schemas.filters import And, AnyOf, Filter, Not, Or, Range, Scalar
 from schemas.shard import ShardHit
 
-_BUILT_IN = ("product_id", "title", "price", "currency", "stock", "in_stock")
-"""These hide attributes of the same name."""
 _Value = Scalar | tuple[str, ...] | None
 
 
@@ -32,7 +31,7 @@ def passes(filter_: Filter, hit: ShardHit) -> bool:
 
 def value_of(hit: ShardHit, field: str) -> _Value:
     """The value that a filter on this field sees; None where the product has none."""
-    if field in _BUILT_IN:
+    if field in BUILT_IN:
         value: _Value = getattr(hit, field)
         return value
     return hit.attributes.get(field)
@@ -54,19 +53,6 @@ def in_words(clause: Filter) -> str:
             return " or ".join(f"({in_words(part)})" for part in clauses)
         case Not(part):
             return f"not ({in_words(part)})"
-
-
-def fields_of(filter_: Filter) -> list[str]:
-    """Every field that the filter names, in order."""
-    match filter_:
-        case AnyOf(field, _):
-            return [field]
-        case Range():
-            return [filter_.field]
-        case And(clauses) | Or(clauses):
-            return [field for clause in clauses for field in fields_of(clause)]
-        case Not(clause):
-            return fields_of(clause)
 
 
 def _equals_any(value: _Value, values: tuple[Scalar, ...]) -> bool:

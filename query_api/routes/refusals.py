@@ -66,7 +66,7 @@ PICTURE = (
     _TOO_LARGE,
     Refusal("encoder-unavailable", "the encoder did not answer: TimeoutError"),
 )
-FILTER = (Refusal("filter-type", "'price' is declared as number, and the filter compares it with something else"),)
+FILTER = (Refusal("filter-type", "'price' is a number, and the filter compares it with something else"),)
 SHARDS = (_NO_SHARD, _NO_TIME)
 QUERY = (
     *FILTER,

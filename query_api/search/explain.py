@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from query_api.access.identity import Caller
-from query_api.query.matching import failing_clause, fields_of, in_words, value_of
+from query_api.query.fields import fields_of
+from query_api.query.matching import failing_clause, in_words, value_of
 from query_api.query.request import Query
 from query_api.ranking.ranked import Ranked
 from query_api.ranking.stages import Pool

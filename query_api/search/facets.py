@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from schemas.answers import Facet, FacetValue
 from schemas.filters import Scalar
-from schemas.shard import ShardFacet
+from schemas.shard import MIXED, ShardFacet
 
 SHOWN_MAX = 100
 """Values that an answer names."""
@@ -30,10 +30,14 @@ def _merged(parts: Sequence[ShardFacet], is_partial: bool) -> Facet:
     # Of one shard the first are exact, however many were left out; of several a value may be missing in any.
     is_exact = not is_partial and (len(parts) == 1 or all(part.distinct == len(part.values) for part in parts))
     return Facet(
-        kind=parts[0].kind if parts else None,
+        kind=_kind({part.kind for part in parts}),
         values=[FacetValue(value, count) for (_, value), count in ordered[:SHOWN_MAX]],
         distinct=len(counts) if is_exact and len(parts) > 1 else max((part.distinct for part in parts), default=0),
         exact=is_exact,
         least=min((part.least for part in parts if part.least is not None), default=None),
         greatest=max((part.greatest for part in parts if part.greatest is not None), default=None),
     )
+
+
+def _kind(kinds: set[str]) -> str | None:
+    return next(iter(kinds), None) if len(kinds) < 2 else MIXED

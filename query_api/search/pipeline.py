@@ -303,14 +303,14 @@ class Searcher:
             collapse=is_collapsed,
             with_vectors=plan is not None and plan.with_vectors,
             facets=query.facets,
-            preferred=tuple(sorted(fields.fields_of(prefer))) if (prefer := query.ranking.prefer) else (),
+            preferred=tuple(fields.fields_of(query.ranking.prefer)),
             effort=cut.effort if cut else 1.0,
             in_company=query.in_company,
         )
         while True:
             shards = await self.scatter.search(request, patience_ms=cut.patience_ms if cut else None)
             if (request.filter is not None or request.preferred) and not shards.is_partial:
-                fields.check_known(shards.answers, self.attribute_types(caller.tenant))
+                fields.check_known(request, shards.answers, self.attribute_types(caller.tenant))
             lists = [answer.hits for answer in shards.answers]
             best = merging.best(lists, request.k, by_similarity=found.vector is not None, collapse=is_collapsed)
             hits = self._allowed(caller.tenant, best, found.exclude)[:k]

@@ -10,7 +10,8 @@ import numpy as np
 
 from schemas.embeddings import Vector, from_fp16
 from schemas.events import AttributeValue
-from schemas.filters import And, AnyOf, Filter, Not, Or, Range
+from schemas.fields import kind_of
+from schemas.filters import And, AnyOf, Filter, Not, Or, Range, kinds_of
 from schemas.identity import ProductKey
 from schemas.index_log import IndexedContent, IndexedOffer, IndexLogRecord
 from schemas.join import Ranks, decide
@@ -112,7 +113,11 @@ def passes(clause: Filter, fields: dict[str, AttributeValue]) -> bool:
         case Not(part):
             return not passes(part, fields)
         case AnyOf(name, values):
-            return any(value in values for value in _values(fields, name))
+            return any(
+                value == other and kind_of(value) is kind_of(other)
+                for value in _values(fields, name)
+                for other in values
+            )
         case Range():
             return any(_within(value, clause) for value in _values(fields, clause.field))
 
@@ -125,6 +130,8 @@ def _values(fields: dict[str, AttributeValue], name: str) -> tuple[AttributeValu
 
 
 def _within(value: AttributeValue, bounds: Range) -> bool:
+    if {kind_of(value)} != kinds_of(bounds):
+        return False
     return (
         (bounds.gte is None or value >= bounds.gte)  # type: ignore[operator]
         and (bounds.gt is None or value > bounds.gt)  # type: ignore[operator]

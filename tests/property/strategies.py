@@ -16,6 +16,7 @@ versions = st.integers(1, 12)
 pictures = st.sampled_from(range(len(PICTURES)))
 _VIEWS = ((0,), (1,), (2, 3), (0, 1, 2), (3, 3), (5, 4, 0), (), (4,))
 _colours = st.sampled_from(["red", "blue", "green"])
+_mixed = st.booleans() | st.integers(0, 2) | st.just(0.5) | st.sampled_from(["1", "red"])
 _attributes = st.fixed_dictionaries(
     {},
     optional={
@@ -23,6 +24,7 @@ _attributes = st.fixed_dictionaries(
         "tags": st.lists(_colours, min_size=1, max_size=3).map(tuple),
         "size": st.integers(0, 3) | st.sampled_from([0.5, 1.5]),
         "new": st.booleans(),
+        "mixed": _mixed | st.lists(_colours, min_size=1, max_size=2).map(tuple),
     },
 )
 _groups = st.sampled_from([b"", b"", b"g1", b"g2"])
@@ -66,7 +68,9 @@ _leaves: st.SearchStrategy[Filter] = st.one_of(
     st.builds(AnyOf, st.sampled_from(["new", "in_stock", "sale"]), st.lists(st.booleans(), min_size=1).map(tuple)),
     st.builds(AnyOf, st.sampled_from(["size", "price", "stock"]), st.lists(st.integers(0, 3), min_size=1).map(tuple)),
     st.builds(Range, st.sampled_from(["size", "price", "stock"]), gte=st.none() | st.integers(0, 3), lt=st.just(3.25)),
-    st.builds(Range, st.sampled_from(["colour", "title"]), gt=st.none() | _colours, lte=_colours),
+    st.builds(AnyOf, st.just("mixed"), st.lists(_mixed, min_size=1, max_size=3).map(tuple)),
+    st.builds(Range, st.just("mixed"), gte=st.integers(0, 2)),
+    st.builds(Range, st.sampled_from(["colour", "title", "mixed"]), gt=st.none() | _colours, lte=_colours),
 )
 filters: st.SearchStrategy[Filter] = st.recursive(
     _leaves,
@@ -77,4 +81,4 @@ filters: st.SearchStrategy[Filter] = st.recursive(
     ),
     max_leaves=5,
 )
-"""Trees over fields that products have, each of its kind."""
+"""Trees over fields that products have, each of its kinds."""

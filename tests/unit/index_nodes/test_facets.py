@@ -8,8 +8,9 @@ import pytest
 from index_nodes.views import facets
 from index_nodes.views.search import search
 from schemas.errors import InvalidQuery
+from schemas.events import AttributeValue
 from schemas.filters import AnyOf, Filter, Not, Range
-from schemas.shard import FACET_VALUES_MAX, ShardFacet
+from schemas.shard import FACET_VALUES_MAX, MIXED, ShardFacet
 from tests.unit.index_nodes import records
 from tests.unit.index_nodes.conftest import Index
 
@@ -80,6 +81,18 @@ def test_the_most_frequent_come_first_and_values_keep_their_type(index: Index) -
     assert found["is_new"].values == ((True, 3), (False, 1))
     assert all(isinstance(value, bool) for value, _ in found["is_new"].values)
     assert "unknown" not in found
+
+
+def test_values_of_several_kinds_are_counted_together(index: Index) -> None:
+    sizes: list[AttributeValue] = ["M", 42, True, 1, 42, ("M", "S"), 39.5]
+    for number, size in enumerate(sizes):
+        index.apply(records.content(f"p{number}", 1, [], attributes={"size": size}))
+    for _ in range(2):
+        found = counted(index, None, "size")["size"]
+        assert (found.kind, found.distinct, found.least, found.greatest) == (MIXED, 6, 1.0, 42.0)
+        assert found.values == ((42, 2), ("M", 2), (True, 1), (1, 1), (39.5, 1), ("S", 1))
+        assert [type(value) for value, _ in found.values[2:4]] == [bool, int]
+        index.compact_and_swap()
 
 
 def test_counts_are_bounded(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from index_nodes.settings import NodeSettings
 from index_nodes.shard import LocalShard
 from index_nodes.views.search import Found
 from schemas.clock import ManualClock
+from schemas.fields import Kind
+from schemas.filters import parse_filter
 from schemas.metrics import NullMetrics
 from schemas.shard import ShardSearch
 from tests.unit.index_nodes import records
@@ -80,3 +82,26 @@ async def test_what_may_look_at_every_product_does_not_hold_up_the_event_loop(
     shard.close()
     assert [hit.product_id for hit in answer.hits] == ["p"]
     assert (threads == [threading.get_ident()]) is is_on_loop
+
+
+async def test_what_nothing_here_has_is_told_with_what_there_is(index: Index) -> None:
+    """It passes no clause here; whether it is refused is for who asked all shards to say."""
+    shard = serving(index)
+    index.apply(records.content("a", 1, [RED], attributes={"size": "M"}))
+    index.apply(records.content("b", 1, [RED], attributes={"size": 42}))
+    for _ in range(2):
+        built_in = {"in_stock": (Kind.BOOLEAN,), "product_id": (Kind.STRING,)}
+        has = {**built_in, "size": (Kind.NUMBER, Kind.STRING)}
+        for filter_, passing in (
+            ({"colour": "red"}, []),
+            ({"not": {"colour": "red"}}, ["a", "b"]),
+            ({"size": True}, []),
+        ):
+            answer = await shard.search(asking(index, filter=parse_filter(filter_)))
+            assert ([hit.product_id for hit in answer.hits], answer.kinds) == (passing, has)
+        assert (await shard.search(asking(index, preferred=("size", "colour")))).kinds == has
+        assert (await shard.search(asking(index, preferred=("size",)))).kinds is None
+        assert (await shard.search(asking(index, filter=parse_filter({"size": ["L", 1]})))).kinds is None
+        assert (await shard.search(asking(index, filter=parse_filter({"a": 1}), tenant="empty"))).kinds == {}
+        index.compact_and_swap()
+    shard.close()

@@ -18,7 +18,8 @@ from query_api.app import create_app
 from query_api.encoder.wire import EncodeAnswer, EncodeRequest, EncoderHealth, RegionsAnswer, RegionsRequest
 from query_api.feedback_out import FeedbackOut
 from query_api.parts import NoQuality, Parts, QualitySource
-from query_api.query.matching import fields_of, passes
+from query_api.query.fields import fields_of
+from query_api.query.matching import passes
 from query_api.ranking.learned import Model
 from query_api.ranking.rule_store import RuleBook
 from query_api.ranking.verifier import Comparer
@@ -31,6 +32,7 @@ from schemas.clock import ManualClock
 from schemas.embeddings import Space, Vector, from_fp16, to_fp16
 from schemas.errors import EncoderUnavailable, ShardUnavailable, UndecodableImage
 from schemas.events import ProductAdded, ProductDeleted
+from schemas.fields import Kind
 from schemas.lane import Lane
 from schemas.layout import Layout
 from schemas.metrics import RecordingMetrics
@@ -160,15 +162,13 @@ class FakeShard:
             waited_ms=waited_ms,
             warnings=self.warnings,
             facets={name: self.facets[name] for name in request.facets if name in self.facets},
-            unknown_fields=self._unknown(request),
-            fields=tuple(self.fields or ()),
+            kinds=self._kinds_unless_all(request),
         )
 
-    def _unknown(self, request: ShardSearch) -> tuple[str, ...]:
-        if self.fields is None:
-            return ()
-        asked = (set(fields_of(request.filter)) if request.filter else set()) | set(request.preferred)
-        return tuple(sorted(asked - self.fields))
+    def _kinds_unless_all(self, request: ShardSearch) -> dict[str, tuple[Kind, ...]] | None:
+        if self.fields is None or {*fields_of(request.filter), *request.preferred} <= self.fields:
+            return None
+        return {name: tuple(Kind) for name in self.fields}
 
     async def lookup(self, request: ShardLookup) -> ShardProducts:
         self._note(request)

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from query_api.query.fields import check_declared
+from query_api.query.fields import check_declared, check_known
 from query_api.search.facets import SHOWN_MAX, merged
-from schemas.errors import FilterType
+from schemas.errors import FilterType, UnknownField
+from schemas.fields import Kind
 from schemas.filters import parse_filter
-from schemas.shard import ShardFacet
+from schemas.shard import ShardAnswer, ShardFacet, ShardSearch, ShardState
 from schemas.tenants import TenantDeclaration
 from tests.unit.query_api.doubles import Api, running_api, shard_product, vector_of
 from tests.unit.query_api.test_search import ids, search
@@ -88,6 +89,37 @@ async def test_a_field_that_one_shard_never_saw(tmp_path: Path) -> None:
         assert (await search(api, filter={"color": "red"}))["shards"]["answered"] == 1, "the missing shard may know it"
 
 
+def answer_of(kinds: dict[str, tuple[Kind, ...]] | None) -> ShardAnswer:
+    state = ShardState(shard=0, generation=1, applied={}, lag_ms=0, stale=False, log_id="log")
+    return ShardAnswer(state=state, hits=(), total_candidates=0, freshness_met=True, search_ms=0.1, kinds=kinds)
+
+
+def asking(filter_: object, *preferred: str) -> ShardSearch:
+    return ShardSearch(
+        lane="blue",
+        layout_id="l",
+        tenant="shop",
+        filter=parse_filter(filter_) if filter_ else None,
+        preferred=preferred,
+    )
+
+
+def test_a_value_fits_where_any_shard_has_its_kind() -> None:
+    words, numbers = answer_of({"size": (Kind.STRING,)}), answer_of({"size": (Kind.NUMBER,), "new": (Kind.BOOLEAN,)})
+    for filter_ in ({"size": 42}, {"size": "M"}, {"size": ["M", 42]}, {"not": {"new": True}}):
+        check_known(asking(filter_), [words, numbers], {})
+    with pytest.raises(FilterType, match="'size' is a number or string, and"):
+        check_known(asking({"any": [{"new": True}, {"size": [42, True]}]}), [words, numbers], {})
+    with pytest.raises(FilterType, match="'size' is a string, and"):
+        check_known(asking({"size": {"gte": 1}}), [words, words], {})
+    check_known(asking({"size": {"gte": 1}}), [words, answer_of(None)], {})  # a shard that has it all
+    check_known(asking({"size": True}), [words, numbers], {"size"})
+    check_known(asking({"size": True}), [answer_of({}), answer_of({})], {})
+    with pytest.raises(UnknownField, match="no product has 'colour'; fields are new, size"):
+        check_known(asking({"size": True}, "colour"), [words, numbers], {})
+    check_known(asking(None, "new"), [words, numbers], {})
+
+
 async def test_an_empty_tenant_may_be_asked_anything(tmp_path: Path) -> None:
     async with running_api(tmp_path, shards=2) as api:
         for shard in api.shards:
@@ -123,6 +155,24 @@ def test_declared_types(kind: str, good: list, bad: list) -> None:
             continue
         with pytest.raises(FilterType):
             check_declared(filter_, {"f": kind})
+
+
+@pytest.mark.parametrize(
+    ("filter_", "said"),
+    [
+        ({"price": "cheap"}, "'price' is a number"),
+        ({"in_stock": 1}, "'in_stock' is a boolean"),
+        ({"in_stock": {"gte": 1}}, "a range"),
+        ({"product_id": {"gte": "a"}}, "a range"),
+        ({"product_id": 7}, "'product_id' is a string"),
+        ({"title": ["x", True]}, "'title' is a string"),
+    ],
+)
+async def test_built_in_fields_have_one_kind(api: Api, filter_: dict[str, object], said: str) -> None:
+    problem = await search(api, 400, filter=filter_)
+    assert problem["code"] == "filter-type"
+    assert said in problem["detail"]
+    assert not api.shard.asked
 
 
 async def test_a_field_that_no_product_has_is_without_values(api: Api) -> None:

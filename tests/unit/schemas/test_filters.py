@@ -47,11 +47,19 @@ def test_one_clause_stands_alone_and_an_attribute_may_be_called_any() -> None:
     assert parse_filter({"all": [{"a": 1}, {"b": 2}]}) == And((AnyOf("a", (1,)), AnyOf("b", (2,))))
 
 
+def test_true_is_not_one() -> None:
+    clauses = [Not(AnyOf("a", (value,))) for value in (True, 1, "1")]
+    assert len(set(clauses)) == 3
+    assert Not(AnyOf("a", (True,))) == clauses[0]
+    assert AnyOf("a", (1,)) != Range("a", gte=1)
+
+
 @pytest.mark.parametrize(
     "value",
     [
         None, [], "x", {}, {"a": None}, {"a": []}, {"a": [None]}, {"a": [[1]]}, {"a": {}}, {"a": {"eq": 1}},
-        {"a": {"gte": None}}, {"a": {"gte": True}}, {"a": {"gte": [1]}}, {"not": 1}, {"not": {}}, {"any": []},
+        {"a": {"gte": None}}, {"a": {"gte": True}}, {"a": {"gte": [1]}},
+        {"a": {"gte": 1, "lt": "b"}}, {"not": 1}, {"not": {}}, {"any": []},
         {"any": [1]}, {"a": list(range(VALUES_MAX + 1))},
         {f"a{i}": i for i in range(CLAUSES_MAX + 1)},
         {"any": [{f"a{i}": i, f"b{i}": i} for i in range(CLAUSES_MAX // 2 + 1)]},
