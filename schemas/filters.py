@@ -13,6 +13,8 @@ Scalar: TypeAlias = bool | int | float | str
 CLAUSES_MAX = 64
 DEPTH_MAX = 8
 VALUES_MAX = 256
+CHARS_MAX = 200_000
+"""Of all names and texts together: bitmaps are remembered by filter."""
 _WHOLE_MAX = 2**53
 _BOUNDS = ("gte", "gt", "lte", "lt")
 
@@ -99,7 +101,7 @@ def parse_filter(value: Any) -> Filter:
     products.
 
     Raises:
-        InvalidQuery: the shape is wrong, or it has more than 64 clauses or eight levels.
+        InvalidQuery: the shape is wrong, or it has more than 64 clauses, eight levels or 200,000 characters.
     """
     count = 0
 
@@ -130,7 +132,17 @@ def parse_filter(value: Any) -> Filter:
             raise InvalidQuery(f"filter {name!r} needs a string, number or boolean, or 1 to {VALUES_MAX} of them")
         return AnyOf(name, tuple(_told_apart(name, each) for each in values))
 
-    return parse(value, 1)
+    parsed = parse(value, 1)
+    if _chars(parsed) > CHARS_MAX:
+        raise InvalidQuery(f"a filter has at most {CHARS_MAX:,} characters")
+    return parsed
+
+
+def _chars(filter_: Filter) -> int:
+    """Of all names and texts."""
+    return sum(
+        len(text) for leaf in leaves(filter_) for text in (leaf.field, *values_of(leaf)) if isinstance(text, str)
+    )
 
 
 def _range(name: str, bounds: Mapping[str, Any]) -> Range:

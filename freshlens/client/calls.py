@@ -266,6 +266,10 @@ def _line(product: Mapping[str, Any]) -> Json:
         line["image"] = located(line["image"])
     if isinstance(line.get("images"), Sequence):
         line["images"] = [located(entry) for entry in line["images"]]
+    if line.get("vector") is not None:
+        line["vector"] = _vector(line["vector"])
+    if line.get("vectors") is not None:
+        line["vectors"] = [_vector(vector) for vector in line["vectors"]]
     return line
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from index_nodes.products.overlay import Overlay
@@ -28,10 +29,9 @@ CHANGES_MAX = 512
 
 
 class Question(NamedTuple):
-    """Everything that decides which of the generation's rows are the nearest; ``digest`` is of the query."""
+    """Everything that decides which of the generation's rows are the nearest; ``digest`` is of query and filter."""
 
     tenant: str
-    clause: Filter | None
     digest: bytes
     wanted: int
     exact: bool
@@ -103,9 +103,12 @@ class HotSearches:
                 self._kept.popitem(last=False)
 
 
-def digest_of(query: Vector) -> bytes:
-    """Tells one query vector from another."""
-    return blake2b(query.tobytes(), digest_size=16).digest()
+def digest_of(query: Vector, clause: Filter | None) -> bytes:
+    """Tells what is asked from everything else that is; a filter itself may be long."""
+    hasher = blake2b(query.tobytes(), digest_size=16)
+    if clause is not None:
+        hasher.update(msgspec.msgpack.encode(clause))
+    return hasher.digest()
 
 
 def _now(kept: _Kept, view: IndexView, wanted: int, query: Vector, passing: Passing) -> _Kept | None:

@@ -80,7 +80,7 @@ class _Asked(msgspec.Struct, frozen=True):
             search = self.in_main
         if self.hot is None:
             return search()
-        question = Question(self.tenant, self.clause, digest_of(self.query), wanted, self.how.exact, self.how.effort)
+        question = Question(self.tenant, digest_of(self.query, self.clause), wanted, self.how.exact, self.how.effort)
         return self.hot.search(self.view, question, self.query, passing, search)
 
 

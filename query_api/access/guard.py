@@ -12,6 +12,7 @@ from query_api.access.identity import caller_of, check_access, check_may, key_ca
 from query_api.access.keys import IN_HAND, KEY_LIMITS, PARTS
 from query_api.access.limits import KeyLimits
 from query_api.parts import Parts
+from query_api.query.request import NoParameters, convert_parameters
 from schemas.clock import Clock
 from schemas.errors import InvalidQuery
 
@@ -35,6 +36,8 @@ def guarded(route: "Route", app: web.Application) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         key = admit(request, route, parts)
+        if route.parameters is None:
+            convert_parameters(request.query, NoParameters)
         if route.is_stream:  # it stays for hours, and has a limit of its own
             _count(key, limits, parts.clock)
             return await route.handler(request)

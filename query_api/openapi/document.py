@@ -127,11 +127,12 @@ def _parameters(route: "Route", components: dict[str, Any]) -> list[dict[str, An
         found.append(_TENANT)
     if route.parameters is not None:
         properties = components[route.parameters.__name__]["properties"]
-        found += [_query_parameter(name, schema) for name, schema in properties.items()]
+        beside = " With a picture as the body; in a body of JSON it is a field." if route.takes_picture else ""
+        found += [_query_parameter(name, schema, beside) for name, schema in properties.items()]
     return found
 
 
-def _query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _query_parameter(name: str, schema: dict[str, Any], beside: str) -> dict[str, Any]:
     plain = {key: value for key, value in schema.items() if key not in ("description", "examples")}
-    said = {"description": schema.get("description"), "example": schema["examples"][0]}
+    said = {"description": schema["description"] + beside, "example": schema["examples"][0]}
     return {"name": name, "in": "query", "required": False, "schema": plain, **said}

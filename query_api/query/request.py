@@ -244,6 +244,10 @@ def decode_body(raw: bytes, decoder: msgspec.json.Decoder[S]) -> S:
         raise InvalidQuery(f"the body is not JSON: {error}") from None
 
 
+class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a route that has none, and of a search whose body is JSON."""
+
+
 def convert_parameters(parameters: Mapping[str, str], into: type[S]) -> S:
     """The struct that query parameters stand for; ``tenant`` is the caller's and none of them. Raises as above."""
     values = {name: value for name, value in parameters.items() if name != "tenant"}

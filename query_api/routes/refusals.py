@@ -50,9 +50,10 @@ GUARDED = (
     Refusal("rate-limited", "this key may send 50 requests a second"),
     Refusal("quota-used", "this key may send 500000 requests a day"),
     Refusal("overloaded", "256 requests are in hand; come again in a moment"),
+    _UNKNOWN_FIELD,
 )
 """Of every route that asks for a key where there are any."""
-PARAMETERS = (*GUARDED, _INVALID_QUERY, _UNKNOWN_FIELD)
+PARAMETERS = (*GUARDED, _INVALID_QUERY)
 BODY = (
     *PARAMETERS,
     Refusal("invalid-query", "the body did not arrive within 60 s", 408),

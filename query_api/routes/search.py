@@ -15,6 +15,7 @@ from query_api.query.request import (
     ExplainBody,
     FilterText,
     K,
+    NoParameters,
     Query,
     SearchBody,
     Session,
@@ -165,6 +166,8 @@ def decode_filter(text: str) -> dict[str, object]:
 async def _query(request: web.Request) -> Query:
     settings, given = request.app[PARTS].settings, request.content_type
     if given == "application/json":
+        if request.query:  # or a filter that was put there would pass for none
+            convert_parameters(request.query, NoParameters)
         return query_of_json(await request.read(), settings)
     if given.startswith("image/"):
         return query_of_picture(await request.read(), request.query, settings)

@@ -1,5 +1,6 @@
 """What a node remembers of searches: used where it holds, and only there."""
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from index_nodes.views import hot_searches
 from index_nodes.views.hot_searches import HotSearches
 from index_nodes.views.search import search
 from schemas.clock import ManualClock
-from schemas.filters import AnyOf, Filter
+from schemas.filters import AnyOf, Filter, Not
 from schemas.metrics import RecordingMetrics
 from schemas.shard import ShardSearch
 from tests.unit.index_nodes import records
@@ -51,6 +52,16 @@ class Remembering:
 @pytest.fixture
 def remembering(index: Index) -> Remembering:
     return Remembering(index)
+
+
+def test_a_filter_is_remembered_as_what_it_is_and_not_whole(remembering: Remembering) -> None:
+    """It may be as long as a body; and one and True are equal in Python."""
+    long = Not(AnyOf("colour", ("x" * 100_000,)))
+    others = [Not(AnyOf("size", (value,))) for value in (1, True)]
+    for clause in (*others, long):
+        remembering.ids(clause=clause)
+    assert remembering.counts() == {"miss": 3}
+    assert len(pickle.dumps(list(remembering.hot._kept))) < 1_000
 
 
 def test_the_same_search_is_known(remembering: Remembering) -> None:

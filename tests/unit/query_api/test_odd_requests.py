@@ -1,8 +1,12 @@
 """What nobody sends who means well is refused as theirs, not ours."""
 
 import asyncio
+import re
 from urllib.parse import urlsplit
 
+import pytest
+
+from query_api.routes.table import ROUTES, Route
 from tests.unit.query_api.doubles import Api
 
 
@@ -25,3 +29,19 @@ async def test_a_body_that_is_not_packed_as_it_says(api: Api) -> None:
     writer.write(b"not gzip!")
     assert b" 400 " in await reader.readline()
     writer.close()
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope], ids=lambda r: f"{r.method} {r.path}")
+async def test_a_misspelt_parameter_passes_nowhere_for_none(api: Api, route: Route) -> None:
+    path = re.sub(r"{\w+}", "a", route.path)
+    body = {"json": {"text": "a"}} if route.body else {}
+    for parameters in ({"fliter": "1"}, {"tenant": "default", "fliter": "{}"}):
+        response = await api.client.request(route.method, path, params=parameters, **body)  # type: ignore[arg-type]
+        assert (response.status, (await response.json())["code"]) == (400, "unknown-field")
+        assert not api.publisher.events
+
+
+async def test_a_filter_beside_a_body_of_json_does_not_pass_for_none(api: Api) -> None:
+    response = await api.client.post("/v1/search", params={"filter": '{"color": "red"}'}, json={"text": "a"})
+    assert (response.status, (await response.json())["code"]) == (400, "unknown-field")
+    assert not api.shard.asked

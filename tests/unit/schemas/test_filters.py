@@ -6,7 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidQuery
-from schemas.filters import CLAUSES_MAX, DEPTH_MAX, VALUES_MAX, And, AnyOf, Filter, Not, Or, Range, parse_filter
+from schemas.filters import (
+    CHARS_MAX,
+    CLAUSES_MAX,
+    DEPTH_MAX,
+    VALUES_MAX,
+    And,
+    AnyOf,
+    Filter,
+    Not,
+    Or,
+    Range,
+    parse_filter,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
@@ -103,3 +115,11 @@ def test_any_json_is_a_filter_that_travels_or_is_refused(value: object) -> None:
     except InvalidQuery:
         return
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(parsed), type=Filter) == parsed
+
+
+def test_a_filter_is_not_longer_than_what_is_remembered_by_it_may_be() -> None:
+    ids = [f"{number:04}-{'x' * 700}" for number in range(VALUES_MAX)]
+    assert isinstance(parse_filter({"not": {"product_id": ids}}), Not)
+    for long in ({"any": [{"a": ids}, {"b": ids}]}, {"a": {"gte": "x" * CHARS_MAX}}, {"x" * CHARS_MAX: 1}):
+        with pytest.raises(InvalidQuery, match="200,000 characters"):
+            parse_filter(long)
