@@ -120,6 +120,6 @@ def test_any_json_is_a_filter_that_travels_or_is_refused(value: object) -> None:
 def test_a_filter_is_not_longer_than_what_is_remembered_by_it_may_be() -> None:
     ids = [f"{number:04}-{'x' * 700}" for number in range(VALUES_MAX)]
     assert isinstance(parse_filter({"not": {"product_id": ids}}), Not)
-    for long in ({"any": [{"a": ids}, {"b": ids}]}, {"a": {"gte": "x" * CHARS_MAX}}, {"x" * CHARS_MAX: 1}):
+    for long in ({"any": [{"a": ids}, {"b": ids}]}, {"a": {"gte": "x" * CHARS_MAX}}, {"x" * (CHARS_MAX + 1): 1}):
         with pytest.raises(InvalidQuery, match="200,000 characters"):
             parse_filter(long)
