@@ -10,6 +10,7 @@ from aiohttp.typedefs import Middleware
 
 from query_api import following, problems
 from query_api.access import security
+from query_api.access.api_keys import SCOPES
 from query_api.access.guard import check_local, guarded
 from query_api.access.keys import CLOSING, IN_HAND, KEY_LIMITS, PARTS, SEARCHER, STARTED_AT
 from query_api.access.limits import InHand, KeyLimits
@@ -34,7 +35,7 @@ def create_app(settings: ApiSettings, parts: Parts) -> web.Application:
     app[STREAMS] = set()
     app[STARTED_AT] = parts.clock.monotonic()
     app[KEY_LIMITS] = KeyLimits()
-    app[IN_HAND] = InHand(settings.limits.requests_max)
+    app[IN_HAND] = {scope: InHand(settings.limits.requests_max) for scope in SCOPES}
     for route in ROUTES:
         app.router.add_route(route.method, _any_text(route.path), guarded(route, app))
     add_pages(app)

@@ -1,7 +1,7 @@
 """The parts an API process is made of, and how they are opened and closed again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -55,7 +55,7 @@ class EventPublisher(Protocol):
 class TenantDeclarations(Protocol):
     """What tenants declared; see :class:`topics.tenants.TenantDirectory`."""
 
-    def declaration(self, tenant: str) -> TenantDeclaration: ...
+    async def current(self, tenant: str) -> TenantDeclaration: ...
 
 
 class QualitySource(Protocol):
@@ -121,10 +121,13 @@ class Parts:
             feedback=self.feedback,
             metrics=self.metrics,
             clock=self.clock,
-            attribute_types=lambda tenant: self.tenants.declaration(tenant).attributes,
+            attribute_types=self._attribute_types,
             pressure=Pressure(self.settings.target_ms),
             blocked=self.blocked,
         )
+
+    async def _attribute_types(self, tenant: str) -> Mapping[str, str]:
+        return (await self.tenants.current(tenant)).attributes
 
     def _ranker(self) -> Ranker:
         return Ranker(

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 
 import uvloop
-from aiohttp import web
 
 from query_api.app import create_app
 from query_api.parts import open_parts
-from query_api.serving import serve_app, until_stopped
+from query_api.serving import runner_of, serve_app, until_stopped
 from query_api.settings import ApiSettings
 from query_api.shards.scatter import InProcess
 from schemas.metrics import Metrics
-
-_DRAIN_S = 3.0
 
 
 def run(
@@ -42,5 +39,5 @@ async def serve(
 ) -> None:
     """As :func:`run`, until cancelled; ``local`` is a shard served by this process, which is asked without a hop."""
     async with open_parts(settings, metrics, render_metrics, local) as parts:
-        runner = web.AppRunner(create_app(settings, parts), access_log=None, shutdown_timeout=_DRAIN_S)
+        runner = runner_of(create_app(settings, parts))
         await serve_app(runner, settings.host, settings.port, on_ready, inherited=settings.listening_fd)

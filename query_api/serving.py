@@ -10,7 +10,13 @@ from aiohttp import web
 from query_api.accepting import SharedSite
 from schemas.errors import SettingsError
 
+_DRAIN_S = 3.0
 log = structlog.get_logger()
+
+
+def runner_of(app: web.Application) -> web.AppRunner:
+    """Serves the application; the work of callers who have left is dropped, or a rush would outlast its cause."""
+    return web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S, handler_cancellation=True)
 
 
 async def serve_app(

@@ -4,13 +4,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from confluent_kafka import KafkaError, Message
 
 from schemas import framing
 from schemas.errors import FreshlensError, InvalidProduct
-from schemas.events import Picture, ProductAdded, ProductDeleted
+from schemas.events import Content, Picture, ProductAdded, ProductDeleted
 from schemas.hashing import content_hash
 from schemas.identity import ProductKey
 from schemas.progress import Position
@@ -22,6 +23,8 @@ from topics.store import ObjectStore, original_key
 INLINE_BYTES_MAX = 64 * 1024
 """A larger inline picture goes to the store and travels by reference: brokers are no place for photos."""
 _FLUSH_S = 0.5
+_STORING = 8
+"""Pictures that are written to the store at a time by those who wait for it."""
 
 Event = ProductAdded | ProductDeleted
 OnDone = Callable[[Position | FreshlensError], object]
@@ -44,6 +47,7 @@ class Publisher:
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._poller.start()
+        self._storing = ThreadPoolExecutor(_STORING, thread_name_prefix="pictures")
 
     def send(self, event: Event, on_done: OnDone, *, hot: bool = False) -> None:
         """Hand the event to the producer; ``on_done`` is called in the publisher's thread, once.
@@ -54,8 +58,11 @@ class Publisher:
             InvalidProduct: the event is larger than the topic takes, or does not fit the schema.
             Backpressure: the producer's buffer is full; wait and send again.
         """
+        self._send(self._with_large_pictures_stored(event), on_done, hot=hot)
+
+    def _send(self, event: Event, on_done: OnDone, *, hot: bool) -> None:
         name = _topic_of(event, hot=hot)
-        value = self._encoded(name, self._with_large_pictures_stored(event))
+        value = self._encoded(name, event)
         if len(value) > INPUT_BYTES_MAX - 4096:
             raise InvalidProduct(f"{event.tenant}/{event.product_id}: {len(value)} bytes of event are too many")
 
@@ -88,7 +95,9 @@ class Publisher:
             else:
                 done.set_exception(outcome)
 
-        self.send(event, lambda outcome: loop.call_soon_threadsafe(settle, outcome), hot=hot)
+        if _with_large_pictures(event):
+            event = await loop.run_in_executor(self._storing, self._with_large_pictures_stored, event)
+        self._send(event, lambda outcome: loop.call_soon_threadsafe(settle, outcome), hot=hot)
         return await done
 
     def flush(self, timeout_s: float = 30) -> int:
@@ -109,6 +118,7 @@ class Publisher:
         self.flush(_FLUSH_S)  # which calls ``on_done`` for these
         self._closing.set()
         self._poller.join()
+        self._storing.shutdown(wait=False, cancel_futures=True)
 
     def _poll(self) -> None:
         while not self._closing.is_set():
@@ -121,12 +131,11 @@ class Publisher:
         return codec.encode_confluent(event, self._registry.id_of(f"{self._kafka.topic(name)}-value", codec.schema))
 
     def _with_large_pictures_stored(self, event: Event) -> Event:
-        if isinstance(event, ProductDeleted) or event.content is None or self._store is None:
+        content = _with_large_pictures(event)
+        if content is None or self._store is None:
             return event
-        if not any(_is_large(picture) for picture in event.content.pictures):
-            return event
-        pictures = tuple(self._stored(picture) for picture in event.content.pictures)
-        return msgspec.structs.replace(event, content=msgspec.structs.replace(event.content, pictures=pictures))
+        pictures = tuple(self._stored(picture) for picture in content.pictures)
+        return msgspec.structs.replace(event, content=msgspec.structs.replace(content, pictures=pictures))
 
     def _stored(self, picture: Picture) -> Picture:
         if self._store is None or picture.inline is None or not _is_large(picture):
@@ -148,6 +157,12 @@ def _registry(kafka: KafkaSettings) -> framing.SchemaRegistry | None:
     from topics.registry import open_registry  # its client is heavy, and few have a registry
 
     return open_registry(kafka)
+
+
+def _with_large_pictures(event: Event) -> Content | None:
+    """The content of an event, if it has any."""
+    content = None if isinstance(event, ProductDeleted) else event.content
+    return content if content is not None and any(map(_is_large, content.pictures)) else None
 
 
 def _is_large(picture: Picture) -> bool:

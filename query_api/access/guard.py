@@ -32,7 +32,7 @@ def guarded(route: "Route", app: web.Application) -> Handler:
     if route.scope is None:
         return route.handler
     # What a request would have to ask its application for each time.
-    parts, in_hand, limits = app[PARTS], app[IN_HAND], app[KEY_LIMITS]
+    parts, in_hand, limits = app[PARTS], app[IN_HAND][route.scope], app[KEY_LIMITS]
 
     async def handle(request: web.Request) -> web.StreamResponse:
         key = admit(request, route, parts)

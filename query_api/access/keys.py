@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from query_api.access.api_keys import Scope
 from query_api.access.limits import InHand, KeyLimits
 from query_api.parts import Parts
 from query_api.query.request import decode_body
@@ -17,7 +18,7 @@ SEARCHER = web.AppKey("searcher", Searcher)
 CLOSING = web.AppKey("closing", asyncio.Event)
 STARTED_AT = web.AppKey("started_at", float)
 KEY_LIMITS = web.AppKey("key_limits", KeyLimits)
-IN_HAND = web.AppKey("in_hand", InHand)
+IN_HAND = web.AppKey("in_hand", dict[Scope, InHand])
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -89,6 +89,8 @@ class KeyLimits:
 class InHand:
     """The requests that a process works on. What is more is refused at once: waiting would make all of them late.
 
+    One for each scope: those who publish wait for Kafka, and while it is away those who search need not.
+
     A context manager around the work on one request, which raises Overloaded.
     """
 

@@ -33,7 +33,7 @@ from query_api.encoder.wire import (
 )
 from query_api.problems import status_of
 from query_api.query.picture_gate import NOISE, is_noise
-from query_api.serving import serve_app, until_stopped
+from query_api.serving import runner_of, serve_app, until_stopped
 from query_api.settings import EncoderServiceSettings
 from schemas.embeddings import Vector
 from schemas.errors import FreshlensError, InvalidQuery
@@ -44,7 +44,6 @@ from topics.store import open_store
 log = structlog.get_logger()
 
 _OVERHEAD_BYTES = 64 * 1024
-_DRAIN_S = 2.0
 _MEDIA_TYPE = "application/msgpack"
 _REGIONS_SIDE = 256
 """Objects are looked for in a thumbnail of this size, which our own decoder made of whatever came."""
@@ -221,11 +220,6 @@ async def _serve(
     async with _opened(settings, encoder, metrics) as service:
         app = create_encoder_app(service, body_bytes_max=settings.body_bytes_max)
         await serve_app(runner_of(app), settings.host, settings.port, on_ready)
-
-
-def runner_of(app: web.Application) -> web.AppRunner:
-    """Serves the application; the work of callers who have left is dropped, or a rush would outlast its cause."""
-    return web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S, handler_cancellation=True)
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ from msgspec import UNSET, Meta, UnsetType
 from query_api import problems, publishing
 from query_api.access.identity import Caller, caller_of
 from query_api.access.keys import PARTS, SEARCHER, answer, json_bytes, read_json
-from query_api.parts import Parts
 from query_api.query import fields
 from query_api.query.parts import PIXEL, VectorBody
 from query_api.query.request import (
@@ -40,6 +39,7 @@ from topics.thumbnails import get_thumbnail
 _IN_FLIGHT = 64
 _NO_VECTOR = QueryVector(None, {})
 _INT64_MAX = 2**63 - 1
+_Outcome = tuple[PublishedItem, Position | None, FreshlensError | None]
 
 
 class ListParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,10 +147,20 @@ async def publish(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     hot = convert_parameters(request.query, PublishParameters).hot
     lines, is_list = _lines(await json_bytes(request))
+    declaration = await parts.tenants.current(caller.tenant)
     turns = asyncio.Semaphore(_IN_FLIGHT)
-    outcomes = await asyncio.gather(
-        *(_published(parts, caller, index, line, turns, hot=hot) for index, line in enumerate(lines))
-    )
+
+    async def published(index: int, line: Any) -> _Outcome:
+        try:
+            now_us = parts.clock.now_us()
+            event = publishing.event_of(line, declaration, now_us=now_us, with_stored=caller.sees_all)
+            async with turns:
+                position = await parts.publisher.publish(event, hot=hot)
+        except FreshlensError as error:
+            return publishing.rejected(index, line, error), None, error
+        return publishing.accepted(index, event.product_id, position), position, None
+
+    outcomes = await asyncio.gather(*(published(index, line) for index, line in enumerate(lines)))
     positions = [position for _, position, _ in outcomes if position is not None]
     summary = publishing.summary([item for item, _, _ in outcomes], positions)
     first = next((error for _, _, error in outcomes if error is not None), None)
@@ -166,7 +176,7 @@ async def delete(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     key = product_key(caller.tenant, request.match_info["product_id"])
     version = convert_parameters(request.query, DeleteParameters).version
-    declaration = parts.tenants.declaration(caller.tenant)
+    declaration = await parts.tenants.current(caller.tenant)
     publishing.check_version(version, declaration, now_us=parts.clock.now_us())
     event = ProductDeleted(caller.tenant, key.product_id, version, "api", parts.clock.now_us())
     position = await parts.publisher.publish(event)
@@ -206,7 +216,7 @@ async def list_newest(request: web.Request) -> web.Response:
     timeout_ms = request.app[PARTS].settings.timeout_ms
     query = listing(page.filter, page.facets)
     searcher = request.app[SEARCHER]
-    fields.check_declared(query.filter, searcher.attribute_types(caller.tenant))
+    fields.check_declared(query.filter, await searcher.attribute_types(caller.tenant))
     retrieved = await searcher.retrieve(caller, query, _NO_VECTOR, k=wanted, timeout_ms=timeout_ms)
     shown = [answers.product_of(hit, caller.tenant) for hit in retrieved.hits[page.offset : last]]
     shards = retrieved.shards
@@ -292,17 +302,3 @@ def _lines(raw: bytes) -> tuple[Sequence[Any], bool]:
     if not 1 <= len(decoded) <= ITEMS_MAX:
         raise InvalidQuery(f"a list has 1 to {ITEMS_MAX} products")
     return decoded, True
-
-
-async def _published(
-    parts: Parts, caller: Caller, index: int, line: Any, turns: asyncio.Semaphore, *, hot: bool
-) -> tuple[PublishedItem, Position | None, FreshlensError | None]:
-    try:
-        declaration = parts.tenants.declaration(caller.tenant)
-        now_us = parts.clock.now_us()
-        event = publishing.event_of(line, declaration, now_us=now_us, with_stored=caller.sees_all)
-        async with turns:
-            position = await parts.publisher.publish(event, hot=hot)
-    except FreshlensError as error:
-        return publishing.rejected(index, line, error), None, error
-    return publishing.accepted(index, event.product_id, position), position, None

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -88,7 +88,7 @@ class _Fresh:
     shards: list[answers.ShardFreshness] = field(default_factory=list)
 
 
-def _undeclared(tenant: str) -> Mapping[str, str]:  # noqa: ARG001
+async def _undeclared(tenant: str) -> Mapping[str, str]:  # noqa: ARG001
     return {}
 
 
@@ -107,7 +107,7 @@ class Searcher:
     feedback: FeedbackOut
     metrics: Metrics
     clock: Clock
-    attribute_types: Callable[[str], Mapping[str, str]] = _undeclared
+    attribute_types: Callable[[str], Awaitable[Mapping[str, str]]] = _undeclared
     pressure: Pressure = field(default_factory=lambda: Pressure(TARGET_MS))
     budgets: Budgets = Budgets()  # noqa: RUF009  # frozen
     last_fresh: _Fresh = field(default_factory=_Fresh)
@@ -132,7 +132,7 @@ class Searcher:
 
     async def _searched(self, caller: Caller, query: Query, started: float, step: Step) -> answers.SearchAnswer:
         if query.filter is not None:
-            fields.check_declared(query.filter, self.attribute_types(caller.tenant))
+            fields.check_declared(query.filter, await self.attribute_types(caller.tenant))
         needed, wait_ms = Requirement(), 0
         if query.token.positions or query.session:
             needed, wait_ms = await self._freshness(caller, query)
@@ -310,7 +310,7 @@ class Searcher:
         while True:
             shards = await self.scatter.search(request, patience_ms=cut.patience_ms if cut else None)
             if (request.filter is not None or request.preferred) and not shards.is_partial:
-                fields.check_known(request, shards.answers, self.attribute_types(caller.tenant))
+                fields.check_known(request, shards.answers, await self.attribute_types(caller.tenant))
             lists = [answer.hits for answer in shards.answers]
             best = merging.best(lists, request.k, by_similarity=found.vector is not None, collapse=is_collapsed)
             hits = self._allowed(caller.tenant, best, found.exclude)[:k]

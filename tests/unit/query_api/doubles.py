@@ -273,15 +273,20 @@ class FakeEncoder:
 
 
 class FakePublisher:
-    """Keeps what was published."""
+    """Keeps what was published. While ``is_away`` nothing is confirmed; ``asked`` is set once somebody waits."""
 
     def __init__(self) -> None:
         self.events: list[ProductAdded | ProductDeleted] = []
         self.error: Exception | None = None
+        self.is_away = False
+        self.asked = asyncio.Event()
 
     async def publish(self, event: ProductAdded | ProductDeleted, *, hot: bool = False) -> Position:
         if self.error is not None:
             raise self.error
+        self.asked.set()
+        if self.is_away:
+            await asyncio.Event().wait()
         self.events.append(event)
         topic = (
             ("product-added-hot" if hot else "product-added") if isinstance(event, ProductAdded) else "product-deleted"
@@ -295,7 +300,7 @@ class FakeTenants:
     def __init__(self) -> None:
         self.declared: dict[str, TenantDeclaration] = {}
 
-    def declaration(self, tenant: str) -> TenantDeclaration:
+    async def current(self, tenant: str) -> TenantDeclaration:
         return self.declared.get(tenant, TenantDeclaration(tenant))
 
 

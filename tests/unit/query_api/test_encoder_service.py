@@ -17,8 +17,9 @@ from processors.encoders.encoder import PictureForm, Pixels
 from processors.pictures.decode import Crop, Decoded, Quality
 from query_api.encoder.client import NoEncoder, RemoteEncoder
 from query_api.encoder.micro_batches import MicroBatches
-from query_api.encoder.service import EncoderService, create_encoder_app, runner_of
+from query_api.encoder.service import EncoderService, create_encoder_app
 from query_api.encoder.wire import EncodeRequest, RegionsRequest
+from query_api.serving import runner_of
 from query_api.shards.remote import open_session
 from schemas.embeddings import Space, Vector
 from schemas.errors import EncoderFailed, EncoderUnavailable, ImageTooLarge, InvalidQuery, UndecodableImage

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, ClientSession, web
 from structlog.testing import capture_logs
 
 from query_api.access import guard
 from query_api.access.api_keys import KeyStore, NewKey, Revocation, new_key
 from query_api.access.key_ring import KeyRing
 from query_api.access.keys import IN_HAND, PARTS
+from query_api.app import create_app
 from query_api.openapi.page import the_document
 from query_api.routes.table import ROUTES, Route
+from query_api.serving import runner_of
 from query_api.settings import Limits
 from schemas.errors import Overloaded
 from tests.unit.query_api.doubles import Api, running_api, shard_product, status_of_node
@@ -276,7 +278,7 @@ class TestLimits:
             locked = Locked(api, store)
             locked.add("few", tenant="default", quota_per_day=1)
             assert api.client.app is not None
-            with api.client.app[IN_HAND]:
+            with api.client.app[IN_HAND]["search"]:
                 assert (await locked.refused(503, "GET", "/v1/products", "few"))["code"] == "overloaded"
             assert (await locked.call("GET", "/v1/products", "few")).status == 200
 
@@ -284,7 +286,7 @@ class TestLimits:
         async with running_api(tmp_path, limits=Limits(requests_max=1)) as api:
             app = api.client.app
             assert app is not None
-            with app[IN_HAND]:
+            with app[IN_HAND]["search"]:
                 response = await api.client.get("/v1/products")
                 assert (response.status, (await response.json())["code"]) == (503, Overloaded.code)
                 assert response.headers["Retry-After"] == "1"
@@ -292,7 +294,34 @@ class TestLimits:
                 assert (await api.client.get("/")).status == 200
             assert (await api.client.get("/v1/products")).status == 200
             assert (await api.client.get("/v1/products/nobody")).status == 404
-            assert app[IN_HAND].count == 0
+            assert app[IN_HAND]["search"].count == 0
+
+    async def test_those_who_publish_while_kafka_is_away_refuse_nobody_a_search(self, tmp_path: Path) -> None:
+        async with running_api(tmp_path, limits=Limits(requests_max=1)) as api:
+            api.publisher.is_away = True
+            waiting = asyncio.create_task(api.client.post("/v1/products", json={"product_id": "a", "price": 1}))
+            await asyncio.wait_for(api.publisher.asked.wait(), 30)
+            assert (await api.client.delete("/v1/products/a")).status == 503
+            assert (await api.client.get("/v1/products")).status == 200
+            waiting.cancel()
+
+    async def test_who_hangs_up_is_not_worked_for(self, tmp_path: Path) -> None:
+        async with running_api(tmp_path, limits=Limits(requests_max=1)) as api:
+            api.publisher.is_away = True
+            parts = api.client.app[PARTS]  # type: ignore[index]
+            runner = runner_of(app := create_app(parts.settings, parts))  # as the process serves it
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/products"
+            async with ClientSession() as session:
+                left = asyncio.create_task(session.post(url, json={"product_id": "a", "price": 1}))
+                await asyncio.wait_for(api.publisher.asked.wait(), 30)
+                assert app[IN_HAND]["publish"].count == 1
+                left.cancel()
+                async with asyncio.timeout(30):
+                    while app[IN_HAND]["publish"].count:
+                        await asyncio.sleep(0.01)
+            await runner.cleanup()
 
     async def test_a_body_that_never_comes_keeps_nobody_out(
         self, locked: Locked, monkeypatch: pytest.MonkeyPatch
@@ -309,7 +338,7 @@ class TestLimits:
         assert "did not arrive" in (await response.json())["detail"]
         answered.set()
         assert locked.api.client.app is not None
-        assert locked.api.client.app[IN_HAND].count == 0
+        assert locked.api.client.app[IN_HAND]["search"].count == 0
 
 
 SHOP = "https://shop.example"
