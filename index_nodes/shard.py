@@ -209,6 +209,8 @@ class LocalShard:
 
 def _kinds_unless_all(kinds: Mapping[str, frozenset[Kind]], request: ShardSearch) -> dict[str, tuple[Kind, ...]] | None:
     """Those that there are, unless all are there that the request asks for."""
+    if request.filter is None and not request.preferred:
+        return None
     has_all = all(name in kinds for name in request.preferred) and all(
         kinds_of(leaf) <= kinds.get(leaf.field, frozenset()) for leaf in leaves(request.filter)
     )
