@@ -18,6 +18,7 @@ REFRESH_S = 5.0
 _PATIENCE_S, _FIRST_PATIENCE_S = 0.25, 10.0
 """How long the store is waited for where a declaration is known already, and where none is."""
 _READERS = 4
+_Outcome = TenantDeclaration | OSError | FreshlensError
 log = structlog.get_logger()
 
 
@@ -32,7 +33,7 @@ class TenantDirectory:
         self._store, self._now = store, now
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, TenantDeclaration]] = {}
-        self._reading: dict[str, Future[TenantDeclaration]] = {}
+        self._reading: dict[str, Future[_Outcome]] = {}
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="tenants")
 
     def declaration(self, tenant: str) -> TenantDeclaration:
@@ -89,7 +90,7 @@ class TenantDirectory:
         names = [key.removeprefix("tenants/").removesuffix(".json") for key in self._store.list("tenants")]
         return [self._load(name) for name in names]
 
-    def _asked(self, tenant: str) -> tuple[TenantDeclaration | None, Future[TenantDeclaration] | None]:
+    def _asked(self, tenant: str) -> tuple[TenantDeclaration | None, Future[_Outcome] | None]:
         """What is known, and who is reading it anew; nobody where that is not due."""
         check_tenant(tenant)
         with self._lock:
@@ -100,26 +101,26 @@ class TenantDirectory:
                 self._reading[tenant] = self._readers.submit(self._read, tenant)
             return known, self._reading[tenant]
 
-    def _read(self, tenant: str) -> TenantDeclaration:
+    def _read(self, tenant: str) -> _Outcome:
         try:
             found = self._load(tenant)
             self._remember(tenant, found)
             return found
         except (OSError, FreshlensError) as error:
             log.warning("a declaration is not read", tenant=tenant, error=str(error))
-            raise
+            return error  # as a value: who asked may have left, and nobody would take the exception
         finally:
             with self._lock:
                 self._reading.pop(tenant, None)
 
-    def _settled(
-        self, tenant: str, known: TenantDeclaration | None, reading: Future[TenantDeclaration]
-    ) -> TenantDeclaration:
+    def _settled(self, tenant: str, known: TenantDeclaration | None, reading: Future[_Outcome]) -> TenantDeclaration:
         """What was read; where it could not be, what is known, and nobody waits again until that is due."""
-        if reading.done() and (known is None or reading.exception() is None):
-            return reading.result()
+        late = f"what tenant {tenant} declared was not read within {_FIRST_PATIENCE_S:g} s"
+        outcome = reading.result() if reading.done() else StoreUnavailable(late)
+        if isinstance(outcome, TenantDeclaration):
+            return outcome
         if known is None:
-            raise StoreUnavailable(f"what tenant {tenant} declared was not read within {_FIRST_PATIENCE_S:g} s")
+            raise outcome
         self._remember(tenant, known)
         return known
 
