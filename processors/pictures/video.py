@@ -55,7 +55,7 @@ class KeyFrame:
     jpeg: bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # arrays compare to arrays, and a scene is only ever itself
 class _Scene:
     """Samples that look alike, and the sharpest of them."""
 

@@ -56,6 +56,13 @@ def test_no_more_frames_than_asked_for_and_those_of_the_longest_scenes() -> None
     assert [shows(found[0], 2), shows(found[1], 3)] == [True, True]
 
 
+def test_a_video_of_very_many_scenes_gives_the_longest() -> None:
+    short = videos.scenes(range(1, 41), each=3)
+    frames = [*short[:60], *videos.scenes([99], each=20), *short[60:]]
+    found = frames_of(videos.video(frames), 1)
+    assert [shows(frame, 99) for frame in found] == [True]
+
+
 def test_a_black_beginning_is_no_view_unless_there_is_nothing_else() -> None:
     black = [np.zeros((96, 160, 3), np.uint8)] * 15
     found = frames_of(videos.video([*black, *videos.scenes([1])]))
