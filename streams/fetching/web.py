@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +16,8 @@ from processors.fetching.policy import Fetched, FetchPolicy, Validators, WebPlac
 from schemas.errors import ImageRefused, ImageSourceUnavailable, ImageTooLarge
 from schemas.metrics import Metrics
 from streams.fetching.hosts import Hosts, Line
-from streams.fetching.resolving import THREADS, Resolver, checked_socket
+from streams.fetching.names import Names
+from streams.fetching.resolving import Resolver, checked_socket
 
 ATTEMPTS_MAX = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -68,23 +68,23 @@ class WebPictures:
     def __init__(self, policy: FetchPolicy, metrics: Metrics) -> None:
         self._policy = policy
         self._hosts = Hosts(policy.per_host_max, metrics)
-        self._threads = ThreadPoolExecutor(THREADS, "names")
+        self._names = Names()
         self._checked = _session(
             aiohttp.TCPConnector(
-                resolver=Resolver(self._threads, policy),
+                resolver=Resolver(self._names, policy),
                 socket_factory=partial(checked_socket, policy),
                 limit=0,  # the turns at the hosts are the limit
                 use_dns_cache=False,
             )
         )
         self._trusted = _session(
-            aiohttp.TCPConnector(resolver=Resolver(self._threads, None), limit=0, use_dns_cache=False)
+            aiohttp.TCPConnector(resolver=Resolver(self._names, None), limit=0, use_dns_cache=False)
         )
 
     async def close(self) -> None:
         await self._checked.close()
         await self._trusted.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._names.close()
 
     async def fetch(self, place: WebPlace, wanted: Wanted) -> Fetched:
         """As ``PictureSource.fetch``; each redirect is a fetch of its own, but for the deadline."""

@@ -5,7 +5,6 @@ import ipaddress
 import os
 import socket
 import ssl
-import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -32,7 +31,6 @@ from schemas.metrics import RecordingMetrics
 from streams.fetching import files as fetch_files
 from streams.fetching.fetcher import PictureFetcher
 from streams.fetching.hosts import FAILURES_MAX
-from streams.fetching.resolving import PER_ZONE_MAX
 from streams.fetching.web import ATTEMPTS_MAX, Wanted, WebPictures
 from tests.integration.image_host import BOMB_BYTES, HTML, PICTURE, ImageHost
 from topics.store import FileStore, original_key
@@ -89,24 +87,6 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, ...] | OSErr
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return looked_up
-
-
-@asynccontextmanager
-async def hanging_names(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Counter[str]]:
-    """Names below hangs.example get no answer, all others the one of loopback; counts look-ups."""
-    over, looked_up = threading.Event(), Counter[str]()
-
-    def look_up(name: str, port: int, *_: Any) -> list[Any]:
-        looked_up[name] += 1
-        if name.endswith("hangs.example"):
-            over.wait()
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    try:
-        yield looked_up
-    finally:
-        over.set()
 
 
 # --- what is fetched ----------------------------------------------------------------------------------------
@@ -242,30 +222,6 @@ async def test_a_host_has_only_so_much_time(host: ImageHost, tmp_path: Path, kin
 async def test_redirects_have_no_time_of_their_own(host: ImageHost, tmp_path: Path) -> None:
     async with fetching(tmp_path, replace(OPEN, redirects_max=10**9)) as fetcher:
         await unavailable(fetcher, host.url("loop"), 0.3)
-
-
-async def test_a_name_server_that_hangs_holds_up_no_other_name(
-    host: ImageHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with hanging_names(monkeypatch) as looked_up, fetching(tmp_path) as fetcher:
-        hanging = [unavailable(fetcher, host.url("picture", "hangs.example"), 0.5) for _ in range(100)]
-        others = [fetcher.fetch(host.url("picture", "fine.example"), timeout_s=20) for _ in range(10)]
-        errors, answers = await asyncio.gather(asyncio.gather(*hanging), asyncio.gather(*others))
-    assert {error.why for error in errors} <= {"timeout", "host-busy", "host-down"}
-    assert {answer.raw for answer in answers} == {PICTURE}
-    assert looked_up["hangs.example"] == 1, "it keeps one thread"
-
-
-async def test_a_zone_that_hangs_for_any_number_of_names_keeps_few_threads(
-    host: ImageHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with hanging_names(monkeypatch) as looked_up, fetching(tmp_path) as fetcher:
-        names = [f"{number}.hangs.example" for number in range(200)]
-        waiting = asyncio.gather(*(unavailable(fetcher, host.url("picture", name), 0.5) for name in names))
-        answer = await fetcher.fetch(host.url("picture", "fine.example"), timeout_s=20)
-        assert {error.why for error in await waiting} <= {"timeout", "host-busy"}
-        assert len(looked_up) - 1 <= PER_ZONE_MAX
-    assert answer.raw == PICTURE
 
 
 async def test_a_slow_host_holds_up_only_its_own(host: ImageHost, tmp_path: Path) -> None:

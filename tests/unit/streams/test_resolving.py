@@ -1,14 +1,15 @@
 """Names before they are looked up, and addresses before they are connected to."""
 
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from processors.fetching.policy import FetchPolicy
 from schemas.errors import ImageRefused
-from streams.fetching.resolving import Resolver, checked_socket, zone_of
+from streams.fetching.names import Names, zone_of
+from streams.fetching.resolving import Resolver, checked_socket
 
 
 @pytest.mark.parametrize(
@@ -34,10 +35,10 @@ async def test_one_private_address_refuses_the_name(monkeypatch: pytest.MonkeyPa
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    with ThreadPoolExecutor(1) as threads:
+    with closing(Names()) as names:
         with pytest.raises(ImageRefused):
-            await Resolver(threads, FetchPolicy()).resolve("cdn.example", 443)
-        trusting = await Resolver(threads, None).resolve("cdn.example", 443)
+            await Resolver(names, FetchPolicy()).resolve("cdn.example", 443)
+        trusting = await Resolver(names, None).resolve("cdn.example", 443)
     assert [found["host"] for found in trusting] == addresses
     assert all(found["flags"] & socket.AI_NUMERICHOST for found in trusting), "nothing is looked up once more"
 
