@@ -96,14 +96,16 @@ class Hosts:
         """A turn at a host; what comes of it is reported by the other methods.
 
         Raises:
-            ImageSourceUnavailable: the host is down, or has no turn by the deadline or within TURN_WAIT_S.
+            ImageSourceUnavailable: the host is down, or has no turn within TURN_WAIT_S and half of the time left, so
+                that the other half is the host's.
         """
         turns = self._turns.get(line)
         if turns is None:
             turns = self._turns[line] = asyncio.Semaphore(self._per_host_max)
+        now = self._now()
         async with AsyncExitStack() as held:
             try:
-                async with asyncio.timeout_at(min(deadline, self._now() + TURN_WAIT_S)):
+                async with asyncio.timeout_at(min((now + deadline) / 2, now + TURN_WAIT_S)):
                     await held.enter_async_context(turns)
                     await held.enter_async_context(self._all)
             except TimeoutError:

@@ -109,13 +109,14 @@ class WebPictures:
     async def _asked(self, place: WebPlace, wanted: Wanted) -> _Answer:
         line = (place.origin, wanted.timeout_s)
         async with self._hosts.turn(line, wanted.deadline):
+            left_s = wanted.deadline - asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout_at(wanted.deadline):
                     answer = await self._talked(place, wanted)
             except aiohttp.InvalidURL as error:
                 raise ImageRefused(f"{wanted.name[:200]} is not a web address") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise self._unanswered(line, wanted, error) from error
+                raise self._unanswered(line, wanted, error, left_s) from error
             except ImageTooLarge:
                 self._hosts.answered(line)
                 raise
@@ -150,12 +151,13 @@ class WebPictures:
             retry_after_s=answer.retry_after_s,
         )
 
-    def _unanswered(self, line: Line, wanted: Wanted, error: Exception) -> ImageSourceUnavailable:
+    def _unanswered(self, line: Line, wanted: Wanted, error: Exception, left_s: float) -> ImageSourceUnavailable:
+        why = _why(error)
         if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
             self._hosts.answered(line)
-        else:
+        elif why != "timeout" or left_s >= wanted.timeout_s / 2:
+            # One that was asked when redirects or other attempts had taken most of the time did nothing wrong.
             self._hosts.failed(line)
-        why = _why(error)
         said = f"no picture within {wanted.timeout_s} s" if why == "timeout" else f"{type(error).__name__}: {error}"
         return ImageSourceUnavailable(f"{wanted.name[:200]}: {line[0]}: {said[:300]}", why=why)
 
