@@ -31,7 +31,12 @@ class Room:
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
-        await turn
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave(size)  # it was let in, and never learned of it
+            raise
 
     def leave(self, size: int) -> None:
         """Give the room back."""
@@ -43,6 +48,13 @@ class Room:
         """What was let in with ``before`` bytes has ``after``."""
         self.bytes += after - before
         self._let_in()
+
+    def grow(self, before: int, after: int) -> bool:
+        """What was let in with ``before`` bytes gets room for ``after``, if there is so much left, or nothing else."""
+        if self.events > 1 and self.bytes + after - before > self._bytes_max:
+            return False
+        self.bytes += after - before
+        return True
 
     def widen(self, events_max: int) -> None:
         """From now on there is room for so many events, at least as many as before."""
@@ -63,3 +75,38 @@ class Room:
     def _take(self, size: int) -> None:
         self.events += 1
         self.bytes += size
+
+
+class Share:
+    """What one picture has of a room: nothing at first, then as much as it turns out to need."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._size: int | None = None
+
+    async def take(self, size: int) -> None:
+        """Wait for so much, in place of what it had."""
+        self.give_back()
+        await self._room.enter(size)
+        self._size = size
+
+    def has_room(self, size: int) -> bool:
+        """Whether it has so much, or could get it at once."""
+        assert self._size is not None
+        if size > self._size:
+            if not self._room.grow(self._size, size):
+                return False
+            self._size = size
+        return True
+
+    def settle(self, size: int) -> None:
+        """It has turned out to need so much."""
+        assert self._size is not None
+        self._room.resize(self._size, size)
+        self._size = size
+
+    def give_back(self) -> None:
+        """Leave the room, if it is in it."""
+        if self._size is not None:
+            self._room.leave(self._size)
+            self._size = None

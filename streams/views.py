@@ -10,7 +10,7 @@ from typing import TypeAlias
 import structlog
 
 from processors.added import PictureView, PlannedView, ReadyView, TextView, VectorView, VideoView
-from processors.fetching.policy import Fetched, PictureSource, Validators
+from processors.fetching.policy import Fetched, NoRoom, PictureSource, Validators
 from processors.pictures.decode import THUMBNAIL_SIZES, Decoded
 from processors.pictures.decoder_pool import DecoderPool
 from processors.pictures.quality_gate import Gate
@@ -23,15 +23,15 @@ from schemas.index_log import VIEWS_MAX
 from schemas.metrics import Metrics
 from streams.cache import CachedFrame, CachedView, EmbeddingCache
 from streams.encoding import EncodingQueue
-from streams.room import Room
+from streams.room import Room, Share
 from topics.store import ObjectStore, original_key
 from topics.thumbnails import put_thumbnails
 
 FIRST_FETCH_S = 1.0
-FETCHED_MAX = 2_048
+FETCHED_MAX = 1_024
 FETCHED_BYTES_MAX = 256 * 1024 * 1024
 EXPECTED_BYTES = 128 * 1024
-"""Taken for a picture before its bytes are there: so no more are asked for than can be held."""
+"""Room taken for a picture before anything is known of it; FETCHED_MAX of these leave half for larger ones."""
 _log = structlog.get_logger()
 
 
@@ -200,25 +200,32 @@ class ViewMaker:
             yield content_hash(picture.inline), picture.inline
             return
         assert picture.uri is not None, "checked when the event was read"
-        known, expected = self._known(tenant, picture.uri, has), EXPECTED_BYTES
-        # Waiting here is waiting for the model, so it is not part of the time that the host has.
-        await self._fetched.enter(expected)
+        known, share = self._known(tenant, picture.uri, has), Share(self._fetched)
         try:
             try:
-                fetched = await self._source.fetch(picture.uri, timeout_s=timeout_s, known=known)
+                fetched = await self._fetch(picture.uri, timeout_s, known, share)
             except ImageSourceUnavailable:
                 if known is None:
                     raise
                 fetched = Fetched(None, known)
-            count = len(fetched.raw or b"")
-            self._fetched.resize(expected, count)
-            expected = count
+            share.settle(len(fetched.raw or b""))
             yield fetched.validators.content_hash, fetched.raw
         finally:
-            self._fetched.leave(expected)
+            share.give_back()
         # Only now: an address that leads to no picture for once is no reason to forget the one it led to.
         if fetched.validators != known:
             self._cache.keep_content_of(picture.uri, fetched.validators)
+
+    async def _fetch(self, uri: str, timeout_s: float, known: Validators | None, share: Share) -> Fetched:
+        """Fetch with room for all that comes; what turns out too large for what is left comes again when there is."""
+        size = EXPECTED_BYTES
+        while True:
+            # Waiting here is waiting for the model, so it is not part of the time that the host has.
+            await share.take(size)
+            try:
+                return await self._source.fetch(uri, timeout_s=timeout_s, known=known, has_room=share.has_room)
+            except NoRoom as error:
+                size = error.size
 
     def _known(self, tenant: str, uri: str, has: Callable[[bytes], bool]) -> Validators | None:
         """What this address led to before, if that needs no bytes now."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -11,7 +12,7 @@ import msgspec
 from yarl import URL
 
 from processors.fetching.addresses import Network, address_of, reach
-from schemas.errors import ImageRefused, ImageTooLarge
+from schemas.errors import ImageRefused, ImageSourceUnavailable, ImageTooLarge
 
 _STORED = re.compile(r"store://originals/([0-9a-f]{32})")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -109,19 +110,40 @@ class Fetched(msgspec.Struct, frozen=True):
     validators: Validators
 
 
+HasRoom: TypeAlias = Callable[[int], bool]
+"""Asked for room for so many bytes of a picture in all; it is taken where it is there."""
+
+
+class NoRoom(ImageSourceUnavailable):
+    """The picture is there, and there is no room for it; with room for ``size`` bytes there will be."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"no room for a picture of {size} bytes", why="no-room")
+        self.size = size
+
+
+def always(_: int) -> bool:
+    """There is room."""
+    return True
+
+
 class PictureSource(Protocol):
     """Fetches the bytes of a picture, or of a video."""
 
-    async def fetch(self, uri: str, *, timeout_s: float, known: Validators | None = None) -> Fetched:
+    async def fetch(
+        self, uri: str, *, timeout_s: float, known: Validators | None = None, has_room: HasRoom = always
+    ) -> Fetched:
         """The bytes behind a URI, unless they are the ones that are known.
 
         Args:
             timeout_s: over everything: names, connections, redirects, body, and trying again.
             known: of an earlier fetch of this URI. Give it only if its picture is at hand.
+            has_room: asked while the bytes arrive.
 
         Raises:
             ImageRefused: a place we do not read from. Dead-letter.
             ImageTooLarge: more bytes than allowed. Dead-letter.
+            NoRoom: it is there. Ask again with room for it.
             ImageSourceUnavailable: not there (yet), or not in time. Try again, not before ``retry_after_s``.
         """
         ...

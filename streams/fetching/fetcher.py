@@ -10,11 +10,14 @@ from processors.fetching.policy import (
     Fetched,
     FetchPolicy,
     FilePlace,
+    HasRoom,
+    NoRoom,
     ObjectPlace,
     Place,
     StoredPlace,
     Validators,
     WebPlace,
+    always,
     check_size,
     place_of,
 )
@@ -46,13 +49,18 @@ class PictureFetcher:
         self._web = WebPictures(policy, metrics)
         self._s3 = from_s3(self._web, policy.s3_endpoint) if from_s3 is not None else None
 
-    async def fetch(self, uri: str, *, timeout_s: float, known: Validators | None = None) -> Fetched:
+    async def fetch(
+        self, uri: str, *, timeout_s: float, known: Validators | None = None, has_room: HasRoom = always
+    ) -> Fetched:
         started = asyncio.get_running_loop().time()
         scheme = "none"
         try:
             place = place_of(uri, self._policy)
             scheme = _scheme(place)
-            fetched = await self._from(place, Wanted(uri, known, timeout_s, started + timeout_s))
+            fetched = await self._from(place, Wanted(uri, known, timeout_s, started + timeout_s, has_room))
+            count = len(fetched.raw or b"")
+            if not has_room(count):
+                raise NoRoom(count)
         except FreshlensError as error:
             result = error.why if isinstance(error, ImageSourceUnavailable) else error.code
             self._metrics.count("freshlens_fetches_total", scheme=scheme, result=result)
@@ -61,7 +69,7 @@ class PictureFetcher:
             self._metrics.observe("freshlens_fetch_seconds", asyncio.get_running_loop().time() - started, scheme=scheme)
         result = "not-modified" if fetched.raw is None else "fetched"
         self._metrics.count("freshlens_fetches_total", scheme=scheme, result=result)
-        self._metrics.count("freshlens_fetched_bytes_total", len(fetched.raw or b""), scheme=scheme)
+        self._metrics.count("freshlens_fetched_bytes_total", count, scheme=scheme)
         return fetched
 
     async def close(self) -> None:

@@ -12,7 +12,17 @@ import aiohttp
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_random_exponential
 
 from processors.fetching.http_answers import conditions, retry_after_s, validators_of
-from processors.fetching.policy import Fetched, FetchPolicy, Validators, WebPlace, check_size, redirected
+from processors.fetching.policy import (
+    Fetched,
+    FetchPolicy,
+    HasRoom,
+    NoRoom,
+    Validators,
+    WebPlace,
+    always,
+    check_size,
+    redirected,
+)
 from schemas.errors import ImageRefused, ImageSourceUnavailable, ImageTooLarge
 from schemas.metrics import Metrics
 from streams.fetching.hosts import Hosts, Line
@@ -42,6 +52,7 @@ class Wanted:
     known: Validators | None
     timeout_s: float
     deadline: float
+    has_room: HasRoom = always
     key: bytes | None = None
 
 
@@ -117,7 +128,7 @@ class WebPictures:
                 raise ImageRefused(f"{wanted.name[:200]} is not a web address") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise self._unanswered(line, wanted, error, left_s) from error
-            except ImageTooLarge:
+            except (ImageTooLarge, NoRoom):
                 self._hosts.answered(line)
                 raise
             self._hosts.answered(line)
@@ -139,7 +150,7 @@ class WebPictures:
                 return Fetched(None, wanted.known)
             if status != 200:
                 return _Unwilling(status, retry_after_s(headers, datetime.now(UTC)))
-            raw = await _body(response, self._policy)
+            raw = await _body(response, self._policy, wanted.has_room)
             return Fetched(raw, validators_of(headers, raw, key))
 
     def _unwilling(self, line: Line, wanted: Wanted, answer: _Unwilling) -> ImageSourceUnavailable:
@@ -173,13 +184,22 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     )
 
 
-async def _body(response: aiohttp.ClientResponse, policy: FetchPolicy) -> bytes:
+async def _body(response: aiohttp.ClientResponse, policy: FetchPolicy, has_room: HasRoom) -> bytes:
+    """Raises ImageTooLarge; NoRoom before there are more bytes than there is room for."""
     body = bytearray()
-    check_size(response.content_length or 0, policy)
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        body += chunk
-        check_size(len(body), policy)
-    return bytes(body)
+    announced = response.content_length or 0
+    check_size(announced, policy)
+    if not has_room(announced):
+        raise NoRoom(announced)
+    try:
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            body += chunk
+            check_size(len(body), policy)
+            if not has_room(len(body)):
+                raise NoRoom(policy.image_bytes_max)  # how many more will come nobody knows
+        return bytes(body)
+    finally:
+        body.clear()  # an error keeps its frames for a while, and would keep what arrived
 
 
 def _is_worth_trying_again(error: BaseException) -> bool:

@@ -23,7 +23,7 @@ from tenacity import wait_fixed
 from yarl import URL
 
 from processors.encoders.encoder import PictureForm
-from processors.fetching.policy import Fetched, FetchPolicy, Validators, WebPlace, check_below_roots
+from processors.fetching.policy import Fetched, FetchPolicy, NoRoom, Validators, WebPlace, check_below_roots
 from processors.pictures.decode import decode
 from schemas.errors import ImageRefused, ImageSourceUnavailable, ImageTooLarge, UndecodableImage
 from schemas.hashing import content_hash
@@ -131,6 +131,29 @@ async def test_a_compressed_bomb_costs_no_memory(host: ImageHost, tmp_path: Path
     finally:
         tracemalloc.stop()
     assert peak < BOMB_BYTES / 4
+
+
+async def test_a_refusal_keeps_nothing_of_what_arrived(host: ImageHost, tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        async with fetching(tmp_path, replace(OPEN, image_bytes_max=BOMB_BYTES // 8)) as fetcher:
+            bombs = (fetcher.fetch(host.url("bomb"), timeout_s=20) for _ in range(4))
+            errors = [(await asyncio.gather(bomb, return_exceptions=True))[0] for bomb in bombs]
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert {type(error) for error in errors} == {ImageTooLarge}
+    assert kept < BOMB_BYTES / 8
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("picture", len(PICTURE)), ("zipped", OPEN.image_bytes_max)])
+async def test_no_more_arrives_than_there_is_room_for(host: ImageHost, tmp_path: Path, kind: str, needed: int) -> None:
+    async with fetching(tmp_path) as fetcher:
+        for _ in range(FAILURES_MAX + 1):
+            with pytest.raises(NoRoom) as raised:
+                await fetcher.fetch(host.url(kind), timeout_s=20, has_room=lambda size: size < len(PICTURE))
+            assert raised.value.size == needed
+        assert (await fetcher.fetch(host.url("picture"), timeout_s=20)).raw == PICTURE, "its host is not down"
 
 
 async def test_connections_are_used_again(host: ImageHost, tmp_path: Path) -> None:
@@ -525,6 +548,15 @@ async def test_files_and_stored_originals(tmp_path: Path) -> None:
     ):
         with pytest.raises(error):
             await fetched(tmp_path, uri, policy)
+
+
+async def test_an_original_that_there_is_no_room_for_says_how_much_it_takes(tmp_path: Path) -> None:
+    digest = content_hash(PICTURE).hex()
+    FileStore(tmp_path / "store").put(original_key(digest), PICTURE)
+    async with fetching(tmp_path) as fetcher:
+        with pytest.raises(NoRoom) as raised:
+            await fetcher.fetch(f"store://originals/{digest}", timeout_s=20, has_room=lambda size: size < len(PICTURE))
+    assert raised.value.size == len(PICTURE)
 
 
 async def test_special_files_below_a_root_are_refused_and_not_waited_for(tmp_path: Path) -> None:

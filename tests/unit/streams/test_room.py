@@ -2,7 +2,9 @@
 
 import asyncio
 
-from streams.room import Room
+import pytest
+
+from streams.room import Room, Share
 
 
 async def test_it_holds_back_by_events_and_by_bytes_first_come_first_served() -> None:
@@ -65,3 +67,35 @@ async def test_it_is_crowded_long_before_it_is_full() -> None:
     room.leave(1)
     room.resize(1, 60)
     assert room.is_crowded, "few events, but large ones"
+
+
+async def test_what_is_in_grows_only_as_far_as_there_is_room_but_alone_it_may() -> None:
+    room = Room(events_max=5, bytes_max=100)
+    one, other = Share(room), Share(room)
+    await one.take(10)
+    await other.take(10)
+    assert one.has_room(90)
+    assert not other.has_room(11)
+    assert other.has_room(5), "it has more"
+    assert room.bytes == 100
+    one.give_back()
+    one.give_back()
+    assert (room.events, room.bytes) == (1, 10)
+    assert other.has_room(1_000)
+    other.settle(20)
+    await other.take(30)
+    assert (room.events, room.bytes) == (1, 30)
+    other.give_back()
+    assert (room.events, room.bytes) == (0, 0)
+
+
+async def test_one_that_is_cancelled_while_it_is_let_in_takes_no_room() -> None:
+    room = Room(events_max=1, bytes_max=10)
+    await room.enter(1)
+    waiting = asyncio.create_task(room.enter(5))
+    await asyncio.sleep(0)
+    room.leave(1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (room.events, room.bytes) == (0, 0)

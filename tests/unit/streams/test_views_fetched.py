@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from processors.added import PictureView
 from processors.encoders.encoder import PictureForm, Pixels
-from processors.fetching.policy import Fetched, Validators
+from processors.fetching.policy import Fetched, HasRoom, NoRoom, Validators, always
 from processors.pictures.decode import Decoded, Quality
 from processors.pictures.decoder_pool import DecoderPool
 from schemas.embeddings import Space, Vector
@@ -37,7 +37,9 @@ class Source:
         self.not_modified = 0
         self.at_once = self.at_once_max = 0
 
-    async def fetch(self, uri: str, *, timeout_s: float, known: Validators | None = None) -> Fetched:
+    async def fetch(
+        self, uri: str, *, timeout_s: float, known: Validators | None = None, has_room: HasRoom = always
+    ) -> Fetched:
         self.at_once += 1
         self.at_once_max = max(self.at_once, self.at_once_max)
         await asyncio.sleep(0)
@@ -180,3 +182,44 @@ async def test_no_more_is_fetched_than_can_be_held(shop: Shop, monkeypatch: pyte
         shop.source.raw = None
         await asyncio.gather(*(maker.obtain("other", [view], timeout_s=1) for view in planned))
         assert (maker._fetched.events, maker._fetched.bytes) == (0, 0), "failures give their room back"
+
+
+async def test_larger_pictures_than_expected_take_no_more_room_than_there_is_and_all_come(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound, size, peak = 3 * views.EXPECTED_BYTES, 2 * views.EXPECTED_BYTES, 0
+    monkeypatch.setattr(views, "FETCHED_BYTES_MAX", bound)
+
+    async def arriving(uri: str, *, timeout_s: float, known: Validators | None, has_room: HasRoom) -> Fetched:
+        nonlocal peak
+        for arrived in range(0, size + 1, views.EXPECTED_BYTES // 4):
+            await asyncio.sleep(0)
+            if not has_room(arrived):
+                raise NoRoom(size)
+            peak = max(peak, maker._fetched.bytes)
+        return Fetched(bytes(size), Validators(content_hash(uri.encode())))
+
+    monkeypatch.setattr(shop.source, "fetch", arriving)
+    async with shop.running() as maker:
+        planned = [PictureView(Picture(uri=f"{URI}?{number}")) for number in range(8)]
+        obtained = await asyncio.gather(*(maker.obtain("shop", [view], timeout_s=1) for view in planned))
+        assert all(len(each.ready) == 1 for each in obtained)
+        assert (maker._fetched.events, maker._fetched.bytes) == (0, 0)
+    assert size < peak <= bound
+
+
+async def test_a_known_picture_that_there_is_no_room_for_waits_and_is_not_taken_for_unchanged(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.obtained()
+    shop.source.raw = b"two"
+    rooms = [NoRoom(10)]
+    honest = shop.source.fetch
+
+    async def crowded(uri: str, **how: Any) -> Fetched:
+        if rooms:
+            raise rooms.pop()
+        return await honest(uri, **how)
+
+    monkeypatch.setattr(shop.source, "fetch", crowded)
+    assert hashes(await shop.obtained()) == [content_hash(b"two")]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from processors.added import PictureView, PlannedView, VectorView, VideoView
 from processors.encoders.encoder import PictureForm, Pixels
-from processors.fetching.policy import Fetched, Validators
+from processors.fetching.policy import Fetched, HasRoom, Validators, always
 from processors.pictures.blocklist import BlockEntry, BlockList, BlockListStore, hashes_of
 from processors.pictures.decode import Decoded, DecodeLimits, decode
 from processors.pictures.quality_gate import Gate
@@ -81,7 +81,7 @@ class Source:
     sent = 0
 
     async def fetch(
-        self, uri: str, *, timeout_s: float, known: Validators | None = None, bytes_max: int | None = None
+        self, uri: str, *, timeout_s: float, known: Validators | None = None, has_room: HasRoom = always
     ) -> Fetched:
         if self.is_away:
             raise ImageSourceUnavailable(f"{uri} is away")
