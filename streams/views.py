@@ -79,6 +79,7 @@ class ViewMaker:
         self._urgent, self._gate, self._frames_max = urgent, gate, frames_max
         # Decoded pictures wait for the model here rather than in memory without bound.
         self._decoding = asyncio.Semaphore(decoding_max)
+        self._decoding_videos = asyncio.Semaphore(decoding_max)
         self._fetched = Room(FETCHED_MAX, FETCHED_BYTES_MAX)
 
     async def obtain(self, tenant: str, planned: Sequence[PlannedView], *, timeout_s: float) -> Obtained:
@@ -260,7 +261,7 @@ class ViewMaker:
     async def _embedded_frames(
         self, tenant: str, digest: bytes, raw: bytes, pool: DecoderPool
     ) -> tuple[CachedFrame, ...]:
-        async with self._decoding:
+        async with self._decoding_videos:
             frames = await pool.key_frames(raw, frames_max=self._frames_max, thumbnail_sizes=THUMBNAIL_SIZES)
             known = tuple(await asyncio.gather(*(self._embedded_frame(tenant, frame) for frame in frames)))
         self._cache.keep_frames(digest, self._frames_max, known)

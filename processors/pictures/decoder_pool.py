@@ -57,6 +57,8 @@ class DecoderPool:
         # As many as there are threads, so that a thread always finds one.
         self._idle: list[_Child | None] = [None] * workers
         self._children: set[_Child] = set()
+        # A video takes as long as hundreds of pictures, which must not wait behind all the videos there are.
+        self._videos = asyncio.Semaphore(max(1, workers // 2))
 
     async def decode(self, raw: bytes, *, crop: Crop | None = None, thumbnail_sizes: Sequence[int] = ()) -> Decoded:
         """Decode one picture as :func:`processors.pictures.decode.decode` does, waiting for a free child.
@@ -74,7 +76,8 @@ class DecoderPool:
             UndecodableImage, ImageTooLarge: as there; also ``decoder-crashed`` and ``decoder-timeout``.
         """
         assert frames_max >= 1, frames_max
-        frames = await self._answered(Job(raw, None, tuple(thumbnail_sizes), frames_max))
+        async with self._videos:
+            frames = await self._answered(Job(raw, None, tuple(thumbnail_sizes), frames_max))
         size = self._start.form.size
         return [KeyFrame(_decoded(frame, size), frame.timestamp_ms, frame.jpeg) for frame in frames]
 

@@ -58,7 +58,13 @@ def decode(raw, form, limits, **how):
         return dataclasses.replace(found, pixels=found.pixels[:3])
     return honest(raw, form, limits, **how)
 
+def key_frames(raw, *_, **__):
+    while not os.path.exists(raw):
+        time.sleep(0.01)
+    return []
+
 honest, decoder_worker.decode = decoder_worker.decode, decode
+decoder_worker.key_frames = key_frames
 decoder_worker.main()
 """
 
@@ -94,11 +100,17 @@ async def test_refusals_arrive_with_their_code(pool: DecoderPool) -> None:
 
 
 @pytest.fixture
-async def hostile_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DecoderPool]:
-    """One child that does what the bytes say."""
+def hostile_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The module of a child that does what the bytes say; a video is done once the file that it names is there."""
     (tmp_path / "hostile_child.py").write_text(HOSTILE_CHILD % b64encode(png()).decode())
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    pool = DecoderPool(FORM, 1, timeout_s=0.5, module="hostile_child")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    return "hostile_child"
+
+
+@pytest.fixture
+async def hostile_pool(hostile_child: str) -> AsyncIterator[DecoderPool]:
+    """One such child."""
+    pool = DecoderPool(FORM, 1, timeout_s=0.5, module=hostile_child)
     await pool.warm()
     yield pool
     pool.close()
@@ -192,6 +204,23 @@ async def test_key_frames_come_as_the_function_gives_them(pool: DecoderPool) -> 
     assert [frame.decoded.phash for frame in theirs] == [frame.decoded.phash for frame in ours]
     for one, other in zip(theirs, ours, strict=True):
         assert np.array_equal(one.decoded.pixels, other.decoded.pixels)
+
+
+async def test_a_picture_waits_for_no_more_videos_than_half_of_the_children_have(
+    hostile_child: str, tmp_path: Path
+) -> None:
+    pool, done = DecoderPool(FORM, 2, module=hostile_child), tmp_path / "done"
+    try:
+        await pool.warm()
+        clips = [asyncio.create_task(pool.key_frames(bytes(done), frames_max=4)) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert (await asyncio.wait_for(pool.decode(png()), 60)).width == 30
+        assert not any(clip.done() for clip in clips)
+        done.touch()
+        outcomes = await asyncio.gather(*clips, return_exceptions=True)
+    finally:
+        pool.close()
+    assert {type(outcome) for outcome in outcomes} == {UndecodableImage}, "nothing is in them"
 
 
 @pytest.mark.parametrize("name", hostile.NOT_VIDEOS)

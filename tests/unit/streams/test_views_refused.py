@@ -37,6 +37,7 @@ SHARP = hostile.saved(hostile.picture(), "PNG")
 BLANK = hostile.saved(Image.new("RGB", (100, 100), "grey"), "PNG")
 VIDEO = videos.video(videos.scenes([3, 4]))
 URI = "https://x/clip.mp4"
+DECODING_MAX = 4
 
 
 class Encoding:
@@ -109,7 +110,7 @@ class Bench:
             self.cache,
             self.store,
             self.metrics,
-            decoding_max=4,
+            decoding_max=DECODING_MAX,
             gate=gate or Gate(),
             frames_max=frames_max,
         )
@@ -143,6 +144,19 @@ async def running(queue: EncodingQueue) -> AsyncIterator[None]:
 
 def inline(raw: bytes) -> PictureView:
     return PictureView(Picture(inline=raw))
+
+
+async def test_a_picture_waits_for_no_video(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def after_the_picture(*_: object, **__: object) -> list[KeyFrame]:
+        while not bench.encoder.encoded:
+            await asyncio.sleep(0)
+        return []
+
+    monkeypatch.setattr(bench.pool, "key_frames", after_the_picture)
+    clips = [VideoView(f"{URI}?{number}") for number in range(DECODING_MAX)]
+    async with asyncio.timeout(20):
+        obtained = await bench.obtain(*clips, inline(GOOD))
+    assert [view.content_hash for view in obtained.ready] == [content_hash(GOOD)]
 
 
 async def test_flags_come_with_the_view_the_second_time_too(bench: Bench) -> None:
