@@ -57,6 +57,7 @@ class DecoderPool:
         # As many as there are threads, so that a thread always finds one.
         self._idle: list[_Child | None] = [None] * workers
         self._children: set[_Child] = set()
+        self._is_closed = False
         # A video takes as long as hundreds of pictures, which must not wait behind all the videos there are.
         self._videos = asyncio.Semaphore(max(1, workers // 2))
 
@@ -101,6 +102,7 @@ class DecoderPool:
 
     def close(self) -> None:
         """End the children."""
+        self._is_closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for child in list(self._children):
             child.close()
@@ -109,12 +111,17 @@ class DecoderPool:
         if child is None:
             child = _Child(self._module, self._start)
             self._children.add(child)
+            if self._is_closed:
+                child.close()  # it came too late to be ended with the others
         return child
 
     def _asked(self, job: Job, place: int = -1) -> Answer:
         child = self._idle.pop(place)
         try:
             child, answer = self._ask(child, job)
+            if answer is _CRASHED and not self._is_closed:
+                # It may have ended before, or by another's hand: a picture that ends a second child did it itself.
+                child, answer = self._ask(child, job)
         finally:
             self._idle.append(child)
         return answer
@@ -174,7 +181,7 @@ class _Child:
         self._process.wait()
 
 
-_CRASHED = Answer("decoder-crashed", "the decoder crashed on this picture", ends=True)
+_CRASHED = Answer("decoder-crashed", "the decoder crashed on this picture, twice", ends=True)
 _TIMEOUT = Answer("decoder-timeout", "the decoder took too long for this picture", ends=True)
 
 

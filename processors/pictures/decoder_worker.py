@@ -62,7 +62,8 @@ def main() -> None:
     """Answer jobs until the parent closes its end. Arguments: file descriptor, Start as JSON."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     start = msgspec.json.decode(sys.argv[2], type=Start)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the connection
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.SIG_IGN)  # for the parent, which may finish its work, and whose end is ours
     resource.setrlimit(resource.RLIMIT_AS, (start.memory_bytes_max, start.memory_bytes_max))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     decoder = msgspec.msgpack.Decoder(Job)

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import signal
 import subprocess
 import sys
 from base64 import b64encode
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -137,6 +139,51 @@ async def test_a_child_that_dies_or_hangs_or_lies_costs_its_picture(hostile_pool
     assert refused.value.code == DEATHS[raw]
     assert (await hostile_pool.decode(png())).width == 30
     assert len(hostile_pool.pids) == 1
+
+
+async def test_a_child_that_was_killed_while_idle_costs_no_picture(pool: DecoderPool) -> None:
+    await pool.warm()
+    for _ in range(3):
+        for pid in pool.pids:
+            os.kill(pid, signal.SIGKILL)
+        assert (await pool.decode(png())).width == 30
+
+
+async def test_what_tells_the_whole_process_group_to_end_ends_no_child(pool: DecoderPool) -> None:
+    await pool.warm()
+    before = sorted(pool.pids)
+    for pid in before:
+        for told in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, told)
+    for _ in before:
+        assert (await pool.decode(png())).width == 30
+    await pool.warm()
+    assert sorted(pool.pids) == before
+
+
+OWNER = """
+import asyncio
+from processors.encoders.encoder import PictureForm
+from processors.pictures.decoder_pool import DecoderPool
+
+async def main():
+    pool = DecoderPool(PictureForm(16), 2)
+    await pool.warm()
+    print(*pool.pids, flush=True)
+    await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+def test_no_child_outlives_a_parent_that_was_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in owner.stdout.readline().split()]
+        owner.kill()
+    assert len(children) == 2
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive)
 
 
 async def test_a_child_that_ran_out_of_memory_is_replaced(hostile_pool: DecoderPool) -> None:
