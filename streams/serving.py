@@ -46,6 +46,8 @@ def check_topics(kafka: KafkaSettings, names: list[str], *, patience_s: float = 
 async def serve(app: WorkerApp, on_ready: Callable[[], None]) -> None:
     """Run the app until SIGTERM or SIGINT, then stop it; what is not finished is delivered again at the next start.
 
+    Where it is cancelled it stops the app as well: Faust's own thread would keep the process, and its partitions.
+
     ``on_ready`` is called once, when the first records can be delivered.
 
     Raises:
@@ -59,10 +61,12 @@ async def serve(app: WorkerApp, on_ready: Callable[[], None]) -> None:
     starting = asyncio.ensure_future(app.start())
     life = asyncio.ensure_future(_life(app, starting, on_ready))
     stopping = asyncio.ensure_future(asked_to_stop.wait())
-    await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    crashed = life.done() and not asked_to_stop.is_set()
-    reason = app.crash_reason or (life.exception() if life.done() else None)
-    await _stop(app, life, stopping, starting)
+    try:
+        await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        crashed = life.done() and not asked_to_stop.is_set()
+        reason = app.crash_reason or (life.exception() if life.done() else None)
+    finally:
+        await _stop(app, life, stopping, starting)
     if crashed:
         raise BrokerUnavailable(f"the worker crashed: {reason!r}") from reason
 

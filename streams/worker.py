@@ -312,14 +312,20 @@ async def view_maker(
 
 @asynccontextmanager
 async def beside(*work: Awaitable[None]) -> AsyncIterator[None]:
-    """Run these beside the block, and end them with it; if one of them fails, the block is cancelled and it raises."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_awaited(each)) for each in work]
-        try:
+    """Run these beside the block, and end them with it; if one of them fails, the block is cancelled.
+
+    Raises:
+        What failed, as it is: of several the first of these, else what the block raised.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_awaited(each)) for each in work]
             yield
-        finally:
             for task in tasks:
                 task.cancel()
+    except BaseExceptionGroup as failed:
+        first = failed.exceptions[0]
+        raise first from first.__cause__
 
 
 async def _awaited(work: Awaitable[None]) -> None:

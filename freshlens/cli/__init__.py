@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from freshlens.cli.context import Context
+from freshlens.cli.printing import print_error
 from schemas.errors import FreshlensError, SettingsError
 from schemas.identity import check_tenant
 
@@ -100,9 +101,7 @@ def main() -> None:
         usage.show()
         sys.exit(usage.exit_code)
     except FreshlensError as error:
-        problems = error.problems if isinstance(error, SettingsError) else [error.message]
-        for problem in problems:
-            click.echo(f"{error.code}: {problem}", err=True)
+        print_error(error)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)

@@ -4,12 +4,15 @@ import asyncio
 import logging
 import os
 import sys
+import traceback
 
 import click
 import structlog
 
 from freshlens.cli.context import Context
+from freshlens.cli.printing import print_error
 from freshlens.processes import ROLES
+from schemas.errors import FreshlensError
 
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Where to serve.")
 port_option = click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any.")
@@ -104,10 +107,18 @@ def serve_command(context: Context, role: str, supervised: bool) -> None:
     if metrics_port := os.environ.get("FRESHLENS_METRICS_PORT"):
         serve_metrics(int(metrics_port))
     environ = {"FRESHLENS_DATA": str(context.data.resolve()), **context.environ}
-    processes.serve(role, processes.with_space(environ), PrometheusMetrics(), lambda: _say("ready"))
+    code = 1
+    try:
+        processes.serve(role, processes.with_space(environ), PrometheusMetrics(), lambda: _say("ready"))
+        code = 0
+    except FreshlensError as error:
+        print_error(error)
+    except Exception:
+        traceback.print_exc()
     sys.stderr.flush()
-    # The role has finished its work; torch's own teardown would take seconds more, and a supervisor waits for it.
-    os._exit(0)
+    # Torch's own teardown would take seconds more, and a thread that a library left behind would keep the process for
+    # ever; a supervisor waits for both.
+    os._exit(code)
 
 
 def configure_logging() -> None:

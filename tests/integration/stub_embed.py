@@ -1,10 +1,11 @@
 """An embed worker with a stand-in for the model: the mean colour of a picture, the length of a text. No torch.
 
 STUB_PICTURE_S is the processor time that each picture takes, STUB_ROOM bounds the events in flight, STUB_FAIL=1 is a
-bad deploy, STUB_DECODER another module for the children that decode. A text with "poison" kills the process. Prints
-READY, and metrics at the end.
+bad deploy, STUB_DECODER another module for the children that decode; with STUB_PART_FAILS=1 a part of the worker fails
+once it is ready. A text with "poison" kills the process. Prints READY, and metrics at the end.
 """
 
+import asyncio
 import functools
 import hashlib
 import os
@@ -18,6 +19,7 @@ import numpy as np
 from processors.encoders.encoder import PictureForm, Pixels
 from processors.pictures.decoder_pool import DecoderPool
 from schemas.embeddings import Space, Vector
+from schemas.errors import BrokerUnavailable
 from schemas.metrics import RecordingMetrics
 from streams import worker
 from streams.settings import StreamsSettings
@@ -65,12 +67,21 @@ def _unit(vectors: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Vecto
 def main() -> None:
     settings, metrics = StreamsSettings.from_env(os.environ), RecordingMetrics()
 
+    is_ready = asyncio.Event()
+
     def ready() -> None:
         sys.stdout.write("READY\n")
         sys.stdout.flush()
+        is_ready.set()
+
+    async def failing(_facts: object) -> None:
+        await is_ready.wait()
+        raise BrokerUnavailable("a part of the worker failed")
 
     if module := os.environ.get("STUB_DECODER"):
         setattr(worker, "DecoderPool", functools.partial(DecoderPool, module=module))  # noqa: B010
+    if os.environ.get("STUB_PART_FAILS") == "1":
+        setattr(worker.FactPublisher, "run", failing)  # noqa: B010
     if room := os.environ.get("STUB_ROOM"):
         worker.INFLIGHT_EVENTS_MAX = int(room)
     if sys.argv[1] == "embed" and settings.encoder == "bundled":

@@ -135,6 +135,13 @@ def test_a_record_that_kills_the_worker_is_given_up_and_its_neighbours_are_not(b
     assert "poison" not in bench.indexed()
 
 
+@pytest.mark.parametrize("role", ["embed", "deletes"])
+def test_a_worker_of_which_a_part_fails_ends(bench: Bench, role: str) -> None:
+    worker = Worker.launch(bench, role, STUB_PART_FAILS="1")
+    assert worker.process.wait(60) == 1
+    assert "READY" in worker.output.read_text(), "it was a member of its group"
+
+
 def test_a_decoder_that_aborts_costs_its_picture(bench: Bench) -> None:
     bench.data.mkdir(parents=True)
     (bench.data / "aborting_child.py").write_text(ABORTING_CHILD)

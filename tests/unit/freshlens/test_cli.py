@@ -54,6 +54,33 @@ def test_nothing_running_is_exit_1_with_code_and_way_out(tmp_path: Path) -> None
     assert "freshlens up" in done.stderr
 
 
+FAILING_ROLE = """
+import threading
+from freshlens import processes
+from freshlens.cli import main
+from schemas.errors import BrokerUnavailable
+
+def serve(*_):
+    threading.Thread(target=threading.Event().wait).start()
+    raise {raised}
+
+processes.serve = serve
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [("BrokerUnavailable('gone')", "broker-unavailable: gone\n"), ("KeyError('why')", "KeyError: 'why'\n")],
+)
+def test_a_role_that_fails_says_why_and_ends_whatever_threads_it_leaves(raised: str, said: str, tmp_path: Path) -> None:
+    code = FAILING_ROLE.format(raised=raised)
+    command = [sys.executable, "-c", code, "--data", str(tmp_path), "serve", "deletes"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith(said)
+
+
 def test_a_command_of_the_server_says_what_to_install(tmp_path: Path) -> None:
     code = "import sys; sys.modules['prometheus_client'] = None; from freshlens.cli import main; main()"
     command = [sys.executable, "-c", code, "--data", str(tmp_path), "status"]

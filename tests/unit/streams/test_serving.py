@@ -1,10 +1,15 @@
-"""A worker that starts before its topics exist waits for them, and says at last which are missing."""
+"""A worker that starts before its topics exist waits for them; where a part of it fails, all of it stops."""
+
+import asyncio
+from typing import cast
 
 import pytest
 
 from schemas.errors import BrokerUnavailable, SettingsError
 from streams import serving
-from streams.serving import check_topics
+from streams.app import WorkerApp
+from streams.serving import check_topics, serve
+from streams.worker import beside
 from topics.settings import KafkaSettings
 
 KAFKA = KafkaSettings("127.0.0.1:9", topic_prefix="t-")
@@ -41,3 +46,62 @@ def test_it_gives_up_and_names_what_is_missing(answers: list[object]) -> None:
     answers[:] = [BrokerUnavailable("away")]
     with pytest.raises(BrokerUnavailable):
         check_topics(KAFKA, ["clicks", "searches"], patience_s=0)
+
+
+class App:
+    """A Faust app that receives at once and ends when it is stopped, but not otherwise."""
+
+    crash_reason = None
+
+    def __init__(self) -> None:
+        self.receiving, self._stopped = asyncio.Event(), asyncio.Event()
+        self.is_stopped = False
+
+    def finalize(self) -> None:
+        pass
+
+    async def start(self) -> None:
+        self.receiving.set()
+
+    async def wait_until_stopped(self) -> None:
+        await self._stopped.wait()
+
+    async def stop(self) -> None:
+        await asyncio.sleep(0)  # as the real one, which takes its time
+        self.is_stopped = True
+        self._stopped.set()
+
+
+async def test_where_a_part_of_a_worker_fails_faust_is_stopped_and_the_failure_is_raised_as_it_is() -> None:
+    app, ready = App(), asyncio.Event()
+
+    async def failing() -> None:
+        await ready.wait()
+        raise BrokerUnavailable("cannot read product-retry")
+
+    with pytest.raises(BrokerUnavailable, match="product-retry"):
+        async with beside(failing()):
+            await serve(cast("WorkerApp", app), ready.set)
+    assert app.is_stopped
+
+
+async def test_where_the_block_fails_what_runs_beside_it_may_end_in_peace() -> None:
+    ended = list[str]()
+
+    async def tidy() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            ended.append("tidy")
+
+    async def crashing() -> None:
+        async with beside(tidy()):
+            await asyncio.sleep(0)
+            raise BrokerUnavailable("the worker crashed") from ValueError("why")
+
+    with pytest.raises(BrokerUnavailable, match="the worker crashed") as raised:
+        await crashing()
+    assert ended == ["tidy"]
+    assert isinstance(raised.value.__cause__, ValueError)
