@@ -5,6 +5,7 @@ For topics that must wait for nothing that Faust delivers: one that a fast and a
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import FreshlensError
 from schemas.events import Source
@@ -26,6 +27,7 @@ from topics.settings import KafkaSettings
 POLL_S = 0.1
 _TAKE_MAX = 32
 _COMMIT_EVERY_S = 0.5
+_BEGIN_EVERY_S = 1.0
 _PATIENCE_S = 10.0
 _HELD_BACK_MS_MAX = 24 * 3600 * 1000
 """A worker that is paused, or has no room, does not poll; its partitions stay its own."""
@@ -61,6 +63,9 @@ class LedgerConsumer:
             partition_assignment_strategy="roundrobin",
             max_poll_interval_ms=_HELD_BACK_MS_MAX,
         )
+        self._beginning: list[TopicPartition] = []
+        """Assigned, and not read yet: where to begin is still to be asked."""
+        self._begin_at = 0.0
         self._committed: dict[int, int] = {}
         self._commit_at = 0.0
         self._is_held_back = False
@@ -97,6 +102,8 @@ class LedgerConsumer:
     def _poll(self) -> list[Message]:
         """``consume`` alone would wait out its time for more; ``poll`` returns with the first."""
         with clients.kafka_errors(f"read {self._topic}"):
+            if self._beginning and time.monotonic() >= self._begin_at:
+                self._begin()
             first = self._consumer.poll(POLL_S)
             return [] if first is None else [first, *self._consumer.consume(_TAKE_MAX, 0)]
 
@@ -115,28 +122,52 @@ class LedgerConsumer:
         return Received(ticket, source, _bytes(message.key()), _bytes(message.value()))
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        committed = consumer.committed(partitions, timeout=_PATIENCE_S)
+        """Takes the partitions without reading them, for a callback can neither fail nor try again."""
+        with clients.kafka_errors(f"take over {self._topic}"):
+            consumer.assign([])
+        self._beginning, self._begin_at = partitions, 0.0
+
+    def _begin(self) -> None:
+        """Read what was assigned from where its unfinished records begin, or try again later."""
+        try:
+            # Asked again, since the client remembers for minutes that a partition had no leader.
+            self._consumer.list_topics(self._topic, timeout=_PATIENCE_S)
+            committed = self._committed_of(self._beginning)
+            log_starts = [self._consumer.get_watermark_offsets(each, timeout=_PATIENCE_S)[0] for each in committed]
+        except KafkaException as error:
+            # Of a partition without a leader, say: what else this worker reads need not end for it.
+            _log.warning("begun later", topic=self._topic, reason=error.args[0].str())
+            self._begin_at = time.monotonic() + _BEGIN_EVERY_S
+            return
         began: dict[Place, int] = {}
-        for partition in committed:
+        for partition, log_start in zip(committed, log_starts, strict=True):
             place = Place(partition.topic, partition.partition)
-            log_start = consumer.get_watermark_offsets(partition, timeout=_PATIENCE_S)[0]
             known = partition.offset if partition.offset >= 0 else None
             report_lost(self._metrics, self._name, place, known, log_start)
             partition.offset = began[place] = max(partition.offset, log_start)
-        self._on_loop(self._begin(began))
-        consumer.assign(committed)
+        self._on_loop(self._began(began))
+        self._consumer.assign(committed)
+        self._beginning = []
         self._is_held_back = False  # what is assigned anew is not paused
+
+    def _committed_of(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        committed = self._consumer.committed(partitions, timeout=_PATIENCE_S)
+        for partition in committed:
+            if partition.error is not None:
+                raise KafkaException(partition.error)
+        return committed
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._commit(self._on_loop(self._due_now()))
         self._lost(consumer, partitions)
 
     def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._beginning = []
         for partition in partitions:
             self._committed.pop(partition.partition, None)
         self._on_loop(self._end([Place(partition.topic, partition.partition) for partition in partitions]))
 
-    async def _begin(self, began: Mapping[Place, int]) -> None:
+    async def _began(self, began: Mapping[Place, int]) -> None:
         for place, offset in began.items():
             self._ledger.begin(place, offset)
         await self._finisher.on_begin(began)
