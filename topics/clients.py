@@ -15,6 +15,7 @@ from schemas.errors import (
     SettingsError,
 )
 from topics.declarations import MESSAGE_BYTES_MAX
+from topics.producer import LastingProducer
 from topics.settings import KafkaSettings, Setting
 
 _BATCH_OVERHEAD_BYTES = 1024
@@ -81,6 +82,12 @@ _UNAVAILABLE = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
 }
+_PRODUCER_FAILED = {
+    KafkaError._FATAL,
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    KafkaError.UNKNOWN_PRODUCER_ID,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+}
 _REFUSED = {
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
@@ -93,12 +100,12 @@ _REFUSED = {
 _MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
-def producer(settings: KafkaSettings, **over: Setting) -> Producer:
+def producer(settings: KafkaSettings, **over: Setting) -> LastingProducer:
     """An idempotent producer with acks=all.
 
     ``over``: further librdkafka settings, with ``_`` for ``.`` (``linger_ms=0``).
     """
-    return Producer({**settings.confluent(), **_RECONNECT, **_PRODUCER, **_dotted(over)})
+    return LastingProducer(lambda: Producer({**settings.confluent(), **_RECONNECT, **_PRODUCER, **_dotted(over)}))
 
 
 def consumer(settings: KafkaSettings, group: str | None = None, **over: Setting) -> Consumer:
@@ -130,6 +137,8 @@ def translated(error: KafkaError, doing: str) -> FreshlensError:
         return InvalidRecord(said)
     if code == KafkaError._QUEUE_FULL:
         return Backpressure(said)
+    if code in _PRODUCER_FAILED:
+        return BrokerUnavailable(f"{said} (another producer takes this one's place: send it again)")
     if code in _UNAVAILABLE or error.retriable():
         return BrokerUnavailable(f"{said} (is a broker running at KAFKA_BOOTSTRAP_SERVERS?)")
     return FreshlensError(f"{said} ({error.name()})")

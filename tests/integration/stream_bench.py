@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from PIL import Image
 
 from schemas import index_log
@@ -21,6 +21,7 @@ from schemas.index_log import IndexLogRecord
 from schemas.layout import Layout
 from schemas.progress import ProgressFact
 from topics import clients
+from topics.producer import LastingProducer
 from topics.settings import KafkaSettings
 
 SPACE = Space("colour-1", 4)
@@ -88,7 +89,7 @@ class Bench:
 
     kafka: KafkaSettings
     data: Path
-    producer: Producer
+    producer: LastingProducer
     workers: list[Worker] = field(default_factory=list)
     records: list[IndexLogRecord] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """The embed and delete workers on a real Kafka: every event ends on index-log or as a dead letter, whatever happens."""
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from schemas.events import Content, GivenVector, Offer, Picture, ProductAdded, ProductDeleted
@@ -97,9 +98,7 @@ def test_deletes_have_a_worker_of_their_own(bench: Bench) -> None:
 
 def test_an_aborted_transaction_is_never_indexed(bench: Bench) -> None:
     bench.start()
-    producer = clients.producer(
-        bench.kafka, transactional_id=f"{bench.kafka.topic_prefix}tx", delivery_timeout_ms=30_000
-    )
+    producer = Producer({**bench.kafka.confluent(), "transactional.id": f"{bench.kafka.topic_prefix}tx"})
     producer.init_transactions(30)
     topic = bench.kafka.topic("product-added")
     admin = clients.admin(bench.kafka)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from PIL import Image
 
 from index_nodes.products.product import ProductState, fold
@@ -25,6 +25,7 @@ from schemas.layout import Layout
 from schemas.tenants import TenantDeclaration
 from schemas.versions import ResolvedVersion
 from topics import administration, clients
+from topics.producer import LastingProducer
 from topics.settings import KafkaSettings
 
 SPACE = Space("colour-1", 4)
@@ -51,7 +52,7 @@ class Bench:
 
     kafka: KafkaSettings
     data: Path
-    producer: Producer
+    producer: LastingProducer
     records: list[IndexLogRecord] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     deletes: list[ProductDeleted] = field(default_factory=list)

@@ -31,6 +31,8 @@ NOWHERE = KafkaSettings("127.0.0.1:1")
         (KafkaError.OFFSET_OUT_OF_RANGE, LogChanged),
         (KafkaError.MSG_SIZE_TOO_LARGE, InvalidRecord),
         (KafkaError._QUEUE_FULL, Backpressure),
+        (KafkaError._FATAL, BrokerUnavailable),
+        (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, BrokerUnavailable),
         (KafkaError.INVALID_CONFIG, FreshlensError),
     ],
 )
