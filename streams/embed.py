@@ -45,6 +45,8 @@ RETRY_FOR_US = 24 * 3600 * 1_000_000
 RETRY_TRIES_MIN = 12
 BACKOFF_US_MIN = 1_000_000
 BACKOFF_US_MAX = 60 * 1_000_000
+RETRY_US_MAX = BACKOFF_US_MAX * 5 // 4
+"""The longest that :func:`retry_at` asks for."""
 _EMITTED_MAX = 10_000
 _log = structlog.get_logger()
 

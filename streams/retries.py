@@ -15,7 +15,7 @@ from schemas.framing import PRODUCT_ADDED, PRODUCT_RETRY
 from schemas.identity import check_record_key, product_key
 from schemas.versions import ResolvedVersion
 from streams.app import Received
-from streams.embed import EmbedStep
+from streams.embed import RETRY_US_MAX, EmbedStep
 from streams.emitting import Finisher
 from streams.ledger import AckLedger
 from streams.ledger_consumer import LedgerConsumer
@@ -28,7 +28,7 @@ RUNNING_MAX = 32
 
 @dataclass(order=True, slots=True)
 class _Waiting:
-    due_us: int
+    due_s: float
     number: int
     received: Received = field(compare=False)
 
@@ -69,15 +69,19 @@ class Retries:
                     heapq.heappush(self._waiting, _Waiting(self._due(received), self._number, received))
                 self._start_due()
 
-    def _due(self, received: Received) -> int:
+    def _due(self, received: Received) -> float:
+        """When to try this one, in seconds of the monotonic clock."""
+        now_us = self._clock.now_us()
         try:
-            return read_retry(received.key, received.value)[2]
+            not_before = read_retry(received.key, received.value)[2]
         except InvalidRecord:
-            return 0  # at once: it becomes a dead letter
+            not_before = now_us  # it becomes a dead letter
+        # The sender's clock may have been ahead, or ours be put back; and what waits holds up all that comes after it.
+        return self._clock.monotonic() + min(not_before - now_us, RETRY_US_MAX) / 1_000_000
 
     def _start_due(self) -> None:
-        now_us = self._clock.now_us()
-        while self._waiting and self._waiting[0].due_us <= now_us and len(self._running) < RUNNING_MAX:
+        now_s = self._clock.monotonic()
+        while self._waiting and self._waiting[0].due_s <= now_s and len(self._running) < RUNNING_MAX:
             received = heapq.heappop(self._waiting).received
             task = asyncio.create_task(self._run(received))
             self._running.add(task)
