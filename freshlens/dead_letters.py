@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
@@ -78,6 +79,24 @@ class Replay(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes
+
+
+class Once:
+    """Tells which replays are the first of their record: one that failed again after a replay has several letters."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    @property
+    def count(self) -> int:
+        """How many were the first."""
+        return len(self._seen)
+
+    def is_new(self, replay: Replay) -> bool:
+        """Whether nothing equal was asked about before."""
+        before = self.count
+        self._seen.add(blake2b(msgspec.msgpack.encode(replay), digest_size=16).digest())
+        return self.count > before
 
 
 def find(kafka: KafkaSettings, selection: Selection) -> Iterator[Found]:

@@ -12,7 +12,7 @@ import numpy as np
 from freshlens.catalogue import draw_cutout, phone_photo, product, write_catalogue
 from freshlens.cli.context import Context
 from freshlens.cli.search import print_results
-from freshlens.client import AsyncClient
+from freshlens.client import ApiError, AsyncClient
 from freshlens.publishing import Following, Sender, locate_beside, read_products
 from schemas.errors import FreshlensError, InvalidQuery
 from schemas.progress import decode_token, token_of
@@ -25,6 +25,9 @@ PRODUCTS = 2_000
 _PHOTOGRAPHED = 42
 _WAIT_MS = 5_000
 _TELL_EVERY = 500
+_RETRY_S = 0.5
+_COMES_BACK = ("api-unreachable", "shard-unavailable")
+"""Said while a process is started again."""
 
 Tell = Callable[[str], None]
 
@@ -98,10 +101,16 @@ class Demo:
 
     async def _until_searchable(self, client: AsyncClient, token: str) -> None:
         while True:
-            answer = await client.search(filter={"in_stock": True}, k=1, min_offset=token, wait_ms=_WAIT_MS)
-            if answer.freshness_met:
-                return
-            known = (await client.status()).products or 0
+            try:
+                answer = await client.search(filter={"in_stock": True}, k=1, min_offset=token, wait_ms=_WAIT_MS)
+                if answer.freshness_met:
+                    return
+                known = (await client.status()).products or 0
+            except ApiError as error:
+                if error.code not in _COMES_BACK:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+                continue
             self._tell(f"demo: embedding, {known:,} of {PRODUCTS:,} searchable")
 
     async def _first_search(self, client: AsyncClient) -> None:

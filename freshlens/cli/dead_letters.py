@@ -124,7 +124,8 @@ def replay_command(
 ) -> None:
     """Send dead letters through again, with the versions they had; exit 1 if some still cannot be processed.
 
-    Replaying twice does no harm: a version that was seen changes nothing.
+    Replaying twice does no harm: a version that was seen changes nothing. What failed again after a replay has several
+    letters, and is sent once.
 
     \b
     Example:
@@ -137,14 +138,15 @@ def replay_command(
     kafka = context.kafka()
     found = dead_letters.find(kafka, _selection(context, letter_ids, code, product_id, since, until))
     oldest = sorted(found, key=lambda each: each.letter.failed_at)[:limit]
-    replay = replayer(context)
-    replayed = 0
+    replay, once = replayer(context), dead_letters.Once()
+    refused = 0
     for start in range(0, len(oldest), _BATCH):
-        replays = [made for each in oldest[start : start + _BATCH] if (made := replay(each)) is not None]
-        dead_letters.send(kafka, replays)
-        replayed += len(replays)
-    click.echo(f"{replayed} replayed, {len(oldest) - replayed} refused")
-    if replayed < len(oldest):
+        replays = [replay(each) for each in oldest[start : start + _BATCH]]
+        made = [each for each in replays if each is not None]
+        refused += len(replays) - len(made)
+        dead_letters.send(kafka, [each for each in made if once.is_new(each)])
+    click.echo(f"{once.count} replayed, {refused} refused")
+    if refused:
         raise click.exceptions.Exit(1)
 
 

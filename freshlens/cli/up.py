@@ -71,14 +71,21 @@ def _run(context: Context, host: str, port: int, kafka_port: int, *, demo: bool,
         _say("demo: left out, since API keys exist here")
         demo = False
 
+    ends_after_search = with_search and environ.get("DEMO_EXIT") == "1"
+
     async def run() -> None:
         launcher = Launcher(settings, _say)
         if not await launcher.start():
             return
         try:
             if demo and not settings.encoder.startswith("none:"):
-                await launcher.or_stopped(Demo(context, launcher.url, _say).run(with_search=with_search))
-            if with_search and environ.get("DEMO_EXIT") == "1":
+                try:
+                    await launcher.or_stopped(Demo(context, launcher.url, _say).run(with_search=with_search))
+                except FreshlensError as error:
+                    if ends_after_search:
+                        raise
+                    _say(f"demo: given up, all else goes on: {error.code}: {error.message}")
+            if ends_after_search:
                 launcher.request_stop()
             await launcher.until_stopped()
         finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from freshlens.dead_letters import Found, Replay, Selection, original, replay_of
+from freshlens.dead_letters import Found, Once, Replay, Selection, original, replay_of
 from schemas import framing
 from schemas.errors import InvalidRecord, KeyMismatch, UndecodableRecord, VersionMissing
 from schemas.events import Content, DeadLetter, Offer, Picture, ProductAdded, ProductDeleted, ProductRetry, Source
@@ -146,3 +146,17 @@ def test_selections() -> None:
     assert not Selection(until_us=failed_at).has(found)
     for other in (Selection(frozenset(["3:18"])), Selection(code="x"), Selection(product=ProductKey("b", "p1"))):
         assert not other.has(found)
+
+
+def test_what_failed_again_after_a_replay_is_sent_once() -> None:
+    """Or the letters of what cannot be mended would double with each replay."""
+    for topic, raw in (
+        ("product-added", framing.PRODUCT_ADDED.encode(ADDED)),
+        ("product-deleted", framing.PRODUCT_DELETED.encode(DELETED)),
+    ):
+        once, first = Once(), replayed(letter(topic, version=123, sequence=0), raw)
+        again = letter(first.topic, source=Source(first.topic, 0, 99, APPENDED_MS + 5000), attempts=2, version=123)
+        assert once.is_new(first)
+        assert not once.is_new(replayed(again, first.value))
+        assert once.is_new(replayed(letter(topic, version=124), raw))
+        assert once.count == 2

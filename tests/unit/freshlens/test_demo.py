@@ -5,12 +5,16 @@ import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from freshlens import demo
+from freshlens import demo, launcher
+from freshlens.cli import up
 from freshlens.cli.context import Context
+from freshlens.client import ApiError
+from freshlens.launcher import Launcher
 from schemas.progress import Position, decode_token, token_of
 from topics import administration
 
@@ -71,3 +75,54 @@ def test_a_catalogue_that_went_to_another_log_is_published_again(
     assert decode_token(made).positions == (here,)
     assert (folder / "published").read_text() == made
     assert len(sent) == published
+
+
+class Api:
+    """An API that is away at first; then it refuses, or is fresh."""
+
+    def __init__(self, *answers: ApiError | SimpleNamespace) -> None:
+        self.answers = list(answers)
+
+    async def search(self, **_: object) -> SimpleNamespace:
+        answer = self.answers.pop(0)
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
+
+
+def test_an_api_that_is_started_again_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "_RETRY_S", 0.0)
+    made = demo.Demo(Context(tmp_path, "demo"), "http://x", lambda _: None)
+    away = [ApiError("gone"), ApiError("gone", code="shard-unavailable", status=503)]
+    asyncio.run(made._until_searchable(Api(*away, SimpleNamespace(freshness_met=True)), "t"))  # type: ignore[arg-type]
+    with pytest.raises(ApiError, match="no"):
+        asyncio.run(made._until_searchable(Api(ApiError("no", code="token-unknown-log")), "t"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_runs_goes_on_without_a_demo_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: bool
+) -> None:
+    happened: list[str] = []
+
+    class Running(Launcher):
+        async def start(self) -> bool:
+            self.url = "http://x"
+            return True
+
+        async def until_stopped(self) -> None:
+            happened.append("serves")
+
+        async def stop(self) -> None:
+            happened.append("stops")
+
+    async def fail(self: demo.Demo, *, with_search: bool) -> None:
+        raise ApiError("gone")
+
+    monkeypatch.setattr(launcher, "Launcher", Running)
+    monkeypatch.setattr(demo.Demo, "run", fail)
+    context = Context(tmp_path, "default", {"DEMO_EXIT": "1"} if ends else {})
+    with pytest.raises(ApiError) if ends else contextlib.nullcontext():
+        up._run(context, "127.0.0.1", 0, 0, demo=True, with_search=ends)
+    assert happened == (["stops"] if ends else ["serves", "stops"])
+    assert ("api-unreachable: gone" in "".join(capsys.readouterr())) is not ends

@@ -1,11 +1,36 @@
 """The columns of an export follow from the Avro schema."""
 
+from pathlib import Path
+from typing import NamedTuple
+
 import pyarrow as pa
 import pytest
 
+from freshlens import exporting
 from freshlens.cli.export import TOPICS
-from freshlens.exporting import EXPORTED, arrow_schema
+from freshlens.exporting import EXPORTED, Exported, arrow_schema, export
+from schemas.errors import UnsupportedSchema
+from schemas.feedback import Click
 from schemas.framing import CODECS
+from topics import administration
+from topics.settings import KafkaSettings
+
+
+class Record(NamedTuple):
+    """A message of partition 0."""
+
+    at: int
+    raw: bytes
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def value(self) -> bytes:
+        return self.raw
+
 
 MICROSECONDS = pa.timestamp("us", tz="UTC")
 
@@ -40,3 +65,26 @@ def test_every_field_and_the_place_of_the_record_have_a_column(name: str) -> Non
 
 def test_the_command_offers_what_can_be_exported() -> None:
     assert tuple(EXPORTED) == TOPICS
+
+
+def test_what_a_registry_could_decode_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file would say that it has been exported, and no later run would read it again."""
+    click = Click("q", "shop", "p", 1, "click", 1_795_200_000_000_000)
+    good, garbage = CODECS["clicks"].encode(click), b"garbage"
+    registered = CODECS["clicks"].encode_confluent(click, 7)
+    kafka = KafkaSettings("127.0.0.1:1")
+
+    def export_of(*values: bytes) -> Exported:
+        messages = iter([Record(offset, value) for offset, value in enumerate(values)])
+        monkeypatch.setattr(exporting, "records", lambda *_: messages)
+        monkeypatch.setattr(exporting.clients, "admin", lambda _: None)
+        monkeypatch.setattr(administration, "describe_log", lambda *_: "cluster:clicks")
+        monkeypatch.setattr(administration, "begin_offsets", lambda *_: {0: 0})
+        monkeypatch.setattr(administration, "end_offsets", lambda *_: {0: len(values)})
+        return export(kafka, "clicks", tmp_path, lambda _done, _total: None)
+
+    with pytest.raises(UnsupportedSchema):
+        export_of(good, registered)
+    assert list(tmp_path.iterdir()) == []
+    done = export_of(good, garbage)
+    assert (done.rows, done.undecodable) == (1, 1)
