@@ -40,7 +40,7 @@ async def test_a_store_that_hangs_does_not_hold_up_the_event_loop(
     assert not publishing.done()
     store.answers.set()
     async with asyncio.timeout(20):
-        while not len(publisher._producer):  # until it was sent
+        while not publisher.flush(0):  # until it was sent
             await asyncio.sleep(0.01)
         assert len(store.list("originals")) == 1
         await asyncio.to_thread(publisher.close, 0.1)
