@@ -1,6 +1,7 @@
 """For all tests: how Hypothesis searches, and one running product."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -26,3 +27,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "running" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.kafka)
+    # Of tests with one id the processes run the first, and nobody would miss the others.
+    if alike := [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]:
+        raise pytest.UsageError(f"several tests are called {', '.join(alike)}")
