@@ -72,7 +72,7 @@ class Launcher:
     def __init__(self, settings: UpSettings, tell: Tell) -> None:
         self._settings = settings
         self._tell = tell
-        self._supervisor = Supervisor(tell, self._write_run_file)
+        self._supervisor = Supervisor(tell, self._processes_changed)
         self._broker: EmbeddedBroker | None = None
         self._listening: socket.socket | None = None
         self._known_pids: set[int] = set()
@@ -265,12 +265,20 @@ class Launcher:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
 
-    def _write_run_file(self) -> None:
-        pids = self._supervisor.pids
-        for gone in self._known_pids - set(pids.values()):
+    def _processes_changed(self) -> None:
+        with contextlib.suppress(OSError):  # another time
+            self._forget_ended()
+        self._write_run_file()
+
+    def _forget_ended(self) -> None:
+        living = {pid for pid in self._supervisor.pids.values() if pid}
+        self._known_pids |= living
+        for ended in self._known_pids - living:
             assert self._metrics is not None, "it is there before any process"
-            telemetry.forget_process(self._metrics, gone)
-        self._known_pids = set(pids.values())
+            telemetry.forget_process(self._metrics, ended)
+            self._known_pids.remove(ended)
+
+    def _write_run_file(self) -> None:
         run = RunFile(
             pid=os.getpid(),
             started_at=run_file.start_of(psutil.Process()),
@@ -278,7 +286,7 @@ class Launcher:
             url=self.url,
             space=str(self.lane.space) if self.lane else "",
             encoder=self._settings.encoder,
-            processes=pids,
+            processes=self._supervisor.pids,
             ready=self._ready,
         )
         run_file.write(self._settings.data, run)

@@ -1,12 +1,15 @@
 """The Prometheus binding of ``schemas.metrics``: every process of a machine reports into one ``/metrics``."""
 
 import atexit
+import fcntl
 import os
 import shutil
+import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from schemas.metrics import METRICS, Metric, MetricName
@@ -25,6 +29,9 @@ _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 
 _FOLD_S = 0.25
 """What was reported is in ``/metrics`` after so long."""
+
+_ENTRY_BYTES_MAX = 4 + 8 + 16
+"""What the library's files hold for a value beside its key: a length, padding, and two doubles."""
 
 _Labels = tuple[tuple[str, str], ...]
 
@@ -40,6 +47,8 @@ class PrometheusMetrics:
     """
 
     def __init__(self) -> None:
+        if shared := os.environ.get(DIRECTORY_VARIABLE):
+            _make(Path(shared))
         self._counters = {name: Counter(name, m.help, m.labels) for name, m in _of_kind("counter")}
         self._gauges = {
             name: Gauge(name, m.help, m.labels, multiprocess_mode="livemostrecent") for name, m in _of_kind("gauge")
@@ -81,11 +90,12 @@ class PrometheusMetrics:
     def render(self) -> bytes:
         """What ``/metrics`` answers, in Prometheus' text format."""
         self.fold()
-        if DIRECTORY_VARIABLE not in os.environ:
+        if not (shared := os.environ.get(DIRECTORY_VARIABLE)):
             return generate_latest()
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        with _held(Path(shared), fcntl.LOCK_SH):
+            MultiProcessCollector(registry, shared)  # type: ignore[no-untyped-call]
+            return generate_latest(registry)
 
     def _fold_for_ever(self) -> None:
         while True:
@@ -125,8 +135,60 @@ def shared_folder(data: Path) -> Path:
 
 
 def forget_process(directory: Path, pid: int) -> None:
-    """Drop the live gauges of a process that ended."""
-    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+    """Drop the live gauges of a process that ended, and its files; what it counted stays counted.
+
+    Only one process may forget others. It is not held up.
+
+    Raises:
+        OSError: no room, or somebody renders just now: all still counts, and may be forgotten another time.
+    """
+    with _held(directory, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+        for kind in ("counter", "histogram"):
+            if (ended := directory / f"{kind}_{pid}.db").exists():
+                _add_up(directory / f"{kind}_ended.db", ended)
+                ended.unlink()
+
+
+def _add_up(total: Path, ended: Path) -> None:
+    sums: dict[str, float] = {}
+    for path in (total, ended):
+        for key, value in _values_of(path):
+            sums[key] = sums.get(key, 0.0) + value
+    temporary = total.with_suffix(".tmp")
+    # Written before it is mapped: where there is no room that is an error, and not the end of this process (SIGBUS).
+    temporary.write_bytes(bytes(8 + sum(len(key.encode()) + _ENTRY_BYTES_MAX for key in sums)))
+    values = MmapedDict(temporary)  # type: ignore[no-untyped-call]
+    for key, value in sums.items():
+        values.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    values.close()  # type: ignore[no-untyped-call]
+    temporary.replace(total)
+
+
+def _values_of(path: Path) -> list[tuple[str, float]]:
+    try:
+        read = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
+        return [(key, value) for key, value, _, _ in read]
+    except (FileNotFoundError, struct.error):  # not there yet, or its process was killed while it made it
+        return []
+
+
+@contextmanager
+def _held(folder: Path, how: int) -> Iterator[None]:
+    """While the folder is rendered its files stay as they are, so that nothing is missing or counted twice."""
+    _make(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # to close it is not enough where a fork holds it, too
+        os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder if it is not there: systemd removes what a user has in memory when that user logs out."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _of_kind(kind: str) -> list[tuple[MetricName, Metric]]:
