@@ -28,6 +28,8 @@ from topics.declarations import MESSAGE_BYTES_MAX
 from topics.settings import KafkaSettings
 
 _HOST = "127.0.0.1"
+_PROPERTIES = "server.properties"
+_OWNER_LOCK = "owner.lock"
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
 _LOG_BYTES_MAX = 16 * 1024 * 1024
@@ -145,13 +147,13 @@ class EmbeddedBroker:
 
     @property
     def _properties(self) -> Path:
-        return self.folder / "server.properties"
+        return self.folder / _PROPERTIES
 
     def _own(self) -> None:
         """Hold the directory for as long as this process lives, and end a broker whose owner was killed."""
         if self._owner_lock is not None:
             return
-        lock = (self.folder / "owner.lock").open("w")
+        lock = (self.folder / _OWNER_LOCK).open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -257,6 +259,19 @@ def server_properties(identity: BrokerIdentity, log_folder: Path) -> str:
         "background.threads": 2,
     }
     return "".join(f"{name}={_escaped(str(value))}\n" for name, value in values.items())
+
+
+def orphans(data_dir: Path) -> list[psutil.Process]:
+    """The broker of a data directory, if it runs though the process that owned it is gone."""
+    folder = data_dir.resolve() / "kafka"
+    if not (found := _processes_of(folder / _PROPERTIES)):
+        return []
+    with (folder / _OWNER_LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return []
+    return found
 
 
 def open_log(path: Path) -> IO[bytes]:

@@ -20,7 +20,7 @@ from freshlens import lane_file, run_file, telemetry
 from freshlens.broker import EmbeddedBroker
 from freshlens.processes import ROLES
 from freshlens.run_file import RunFile
-from freshlens.supervisor import Child, Program, Supervisor
+from freshlens.supervisor import Child, Program, Supervisor, unfailing
 from processors.encoders.open_clip_encoder import is_vectors_only, space_of
 from schemas.environment import Environment
 from schemas.errors import SettingsError
@@ -71,7 +71,7 @@ class Launcher:
 
     def __init__(self, settings: UpSettings, tell: Tell) -> None:
         self._settings = settings
-        self._tell = tell
+        self._tell = unfailing(tell)
         self._supervisor = Supervisor(tell, self._processes_changed)
         self._broker: EmbeddedBroker | None = None
         self._listening: socket.socket | None = None
@@ -110,7 +110,7 @@ class Launcher:
         return self._ready
 
     async def until_stopped(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
+        """Serve until SIGINT or SIGTERM, or until the terminal is closed (SIGHUP)."""
         await self._stop.wait()
         self._tell("stopping")
 
@@ -262,7 +262,8 @@ class Launcher:
 
     def _listen_for_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        has_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        for number in (signal.SIGINT, signal.SIGTERM, *([] if has_nohup else [signal.SIGHUP])):
             loop.add_signal_handler(number, self._stop.set)
 
     def _processes_changed(self) -> None:

@@ -61,10 +61,10 @@ class Running:
             self.kill()
             raise
 
-    def stop(self) -> int:
-        """Ctrl-C, and its exit code."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """Ctrl-C, or another signal that stops it, and its exit code."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(how)
         code = self._process.wait(STOP_TIMEOUT_S)
         self._reader.join(STOP_TIMEOUT_S)
         return code

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from freshlens import lane_file
+from freshlens.broker import end_process, orphans
 from freshlens.cli.context import Context
 from freshlens.cli.printing import print_json
 from freshlens.processes import ROLES
@@ -88,7 +89,7 @@ def logs_command(context: Context, role: str | None, lines: int) -> None:
 @click.command("stop")
 @click.pass_obj
 def stop_command(context: Context) -> None:
-    """Stop the `up` that runs in the data directory; returns when it has ended.
+    """Stop the `up` that runs in the data directory, or the broker of one that was killed; returns when it has ended.
 
     \b
     Example:
@@ -96,7 +97,7 @@ def stop_command(context: Context) -> None:
     """
     run = context.run()
     if run is None:
-        click.echo(f"nothing runs in {context.data}")
+        _stop_orphans(context)
         return
     os.kill(run.pid, signal.SIGTERM)
     try:
@@ -107,6 +108,15 @@ def stop_command(context: Context) -> None:
         click.echo(f"process {run.pid} has not ended after {STOP_TIMEOUT_S:.0f} s", err=True)
         sys.exit(1)
     click.echo("stopped")
+
+
+def _stop_orphans(context: Context) -> None:
+    found = orphans(context.data)
+    for broker in found:
+        end_process(broker)
+        click.echo(f"stopped the broker that a killed `up` had left (process {broker.pid})")
+    if not found:
+        click.echo(f"nothing runs in {context.data}")
 
 
 class Check(NamedTuple):
@@ -144,7 +154,7 @@ def _checks(context: Context) -> Iterator[Check]:
     yield Check("data directory", True, f"{context.data} ({made_for.space if made_for else 'not used yet'})")
     run = context.run()
     if run is None:
-        yield Check("running", True, "nothing runs here; `freshlens up` starts everything")
+        yield _nothing(context)
         return
     for role, pid in run.processes.items():
         yield Check(role, pid != 0, f"process {pid}" if pid else f"down; see `freshlens logs {role}`")
@@ -152,6 +162,15 @@ def _checks(context: Context) -> Iterator[Check]:
     yield _workers(context)
     yield _sources(context)
     yield _api(context)
+
+
+def _nothing(context: Context) -> Check:
+    if not (found := orphans(context.data)):
+        return Check("running", True, "nothing runs here; `freshlens up` starts everything")
+    pids = ", ".join(str(broker.pid) for broker in found)
+    return Check(
+        "running", False, f"only the broker that a killed `up` left (process {pids}); `freshlens stop` ends it"
+    )
 
 
 def _disk(data: Path) -> Check:
