@@ -159,6 +159,8 @@ class Launcher:
         for role in roles:
             if role == "search":
                 children += self._start_search(environ, port)
+            elif role == "node":
+                children += self._start_nodes(environ, self.lane)
             elif role not in MODEL_ROLES:
                 children.append(self._start(role, environ))
         facing = [child for child in children if child.program.name in FACING_ROLES]
@@ -204,9 +206,10 @@ class Launcher:
                 for condition in conditions:
                     group.create_task(condition)
         except TimeoutError:
+            names = ", ".join(self._supervisor.not_ready) or "the query API"
             raise SettingsError(
-                f"not ready after {READY_TIMEOUT_S:.0f} s; the logs in {self._settings.data / 'logs'} say why",
-                code="broker-start-failed",
+                f"not ready after {READY_TIMEOUT_S:.0f} s: {names}; the logs in {self._settings.data / 'logs'} say why",
+                code="processes-not-ready",
             ) from None
 
     def _child_environ(self, kafka: KafkaSettings, lane: Lane, port: int) -> dict[str, str]:
@@ -244,9 +247,19 @@ class Launcher:
         environ = {**environ, "FRESHLENS_LISTEN_FD": str(descriptor)}
         return [
             self._start(
-                "search", {**environ, **_node(number)}, f"search-{number}" if number else "search", (descriptor,)
+                "search",
+                {**environ, **_node(number, replica=number)},
+                f"search-{number}" if number else "search",
+                (descriptor,),
             )
             for number in range(count)
+        ]
+
+    def _start_nodes(self, environ: Mapping[str, str], lane: Lane) -> list[Child]:
+        """One process for each shard."""
+        return [
+            self._start("node", {**environ, **_node(shard, shard=shard)}, f"node-{shard}")
+            for shard in range(lane.layout.shards)
         ]
 
     def _start(self, role: str, environ: Mapping[str, str], name: str = "", descriptors: Sequence[int] = ()) -> Child:
@@ -300,11 +313,12 @@ def roles_of(lane: Lane, encoder: str) -> list[str]:
     return [role for role in ROLES if role not in apart | absent]
 
 
-def _node(number: int) -> dict[str, str]:
+def _node(number: int, *, shard: int = 0, replica: int = 0) -> dict[str, str]:
     """The name and address of a replica on this machine."""
     return {
         "FRESHLENS_NODE_ID": f"node-{number}",
-        "FRESHLENS_REPLICA": str(number),
+        "FRESHLENS_SHARD": str(shard),
+        "FRESHLENS_REPLICA": str(replica),
         "FRESHLENS_NODE_HOST": LOOPBACK,
         "FRESHLENS_NODE_PORT": str(free_port()),
     }

@@ -88,6 +88,10 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         return {name: child.pid for name, child in self._children.items()}
 
+    @property
+    def not_ready(self) -> list[str]:
+        return [name for name, child in self._children.items() if not child.is_ready.is_set()]
+
     def start(self, program: Program) -> Child:
         """Begin to keep a program running; wait for ``child.is_ready``."""
         assert program.name not in self._children, program.name

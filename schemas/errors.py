@@ -470,6 +470,7 @@ class SettingsError(FreshlensError):
         "already-running",
         "port-in-use",
         "broker-start-failed",
+        "processes-not-ready",
         "broker-jars-unavailable",
         "store-not-conditional",
     )
