@@ -18,18 +18,6 @@ DIMENSION = 8
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_a_terminal_that_is_closed_takes_every_process_with_it(tmp_path: Path) -> None:
-    with Running(tmp_path, FRESHLENS_ENCODER=f"none:{DIMENSION}") as running:
-        assert "kafka" in running.run.processes
-        processes = [psutil.Process(pid) for pid in running.run.processes.values()]
-        assert running.stop(signal.SIGHUP) == 0
-        left = [process for process in processes if process.is_running()]
-        for process in left:
-            process.kill()
-        assert left == []
-        assert run_file.read(tmp_path) is None
-
-
 def test_the_broker_of_a_killed_up_is_told_of_by_doctor_and_ended_by_stop(tmp_path: Path) -> None:
     with Running(tmp_path, FRESHLENS_ENCODER=f"none:{DIMENSION}") as running:
         broker = psutil.Process(running.run.processes["kafka"])
@@ -47,7 +35,7 @@ def test_the_broker_of_a_killed_up_is_told_of_by_doctor_and_ended_by_stop(tmp_pa
             end_process(broker)
 
 
-async def test_every_shard_has_a_node_and_what_is_published_is_found_in_all_of_them(tmp_path: Path) -> None:
+async def test_every_shard_has_a_node_and_a_terminal_that_is_closed_takes_every_process_with_it(tmp_path: Path) -> None:
     made = random.Random(7)
     products = [
         {"product_id": f"p{n}", "title": f"{n}", "vector": [made.gauss(0, 1) for _ in range(DIMENSION)]}
@@ -66,3 +54,12 @@ async def test_every_shard_has_a_node_and_what_is_published_is_found_in_all_of_t
             (shard, 0, True) for shard in range(3)
         ]
         assert running.freshlens("doctor").returncode == 0
+
+        assert "kafka" in running.run.processes
+        processes = [psutil.Process(pid) for pid in running.run.processes.values()]
+        assert running.stop(signal.SIGHUP) == 0
+        left = [process for process in processes if process.is_running()]
+        for process in left:
+            process.kill()
+        assert left == []
+        assert run_file.read(tmp_path) is None
