@@ -13,7 +13,7 @@ from confluent_kafka import Message
 
 from freshlens.log_reading import Progress, records
 from schemas import framing
-from schemas.errors import LogChanged, UndecodableRecord
+from schemas.errors import InvalidRecord, LogChanged
 from schemas.feedback import Click, Search, SearchQuality, TrainingPair
 from topics import administration, clients
 from topics.registry import open_registry
@@ -63,7 +63,7 @@ def export(kafka: KafkaSettings, name: str, folder: Path, progress: Progress) ->
     Raises:
         LogChanged: the files there are of another log; use another folder.
         BrokerUnavailable: the topic could not be read to its end; nothing is left behind, run it again.
-        UnsupportedSchema: a record needs a schema registry that is not configured, or a newer version; as above.
+        UnsupportedSchema: ``schema-registry-not-configured``: a record needs one; as above.
     """
     folder.mkdir(parents=True, exist_ok=True)
     client, topic = clients.admin(kafka), kafka.topic(name)
@@ -96,7 +96,9 @@ def _write(
             for message in messages:
                 try:
                     value = codec.decode(message.value() or b"", EXPORTED[name], registry)
-                except UndecodableRecord:  # but not what a registry, or a newer version of ours, could decode
+                except InvalidRecord as error:
+                    if error.code == "schema-registry-not-configured":  # all of them could be read, and would be lost
+                        raise
                     undecodable += 1
                     continue
                 place = {"kafka_partition": message.partition(), "kafka_offset": message.offset()}

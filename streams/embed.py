@@ -10,7 +10,6 @@ import msgspec
 import structlog
 
 from processors.added import (
-    DeclarationOf,
     Incoming,
     PlannedView,
     ReadyView,
@@ -39,6 +38,7 @@ from streams.watch.holds import HeldSources
 from topics import declarations as names
 from topics.settings import KafkaSettings, check_is_remembered
 from topics.store import ObjectStore, original_key
+from topics.tenants import TenantDirectory
 
 RETRY_FETCH_S = 30.0
 RETRY_FOR_US = 24 * 3600 * 1_000_000
@@ -88,7 +88,7 @@ class EmbedStep:
         outbox: Outbox,
         store: ObjectStore,
         finisher: Finisher,
-        declaration_of: DeclarationOf,
+        tenants: TenantDirectory,
         held: HeldSources,
         agreements: Agreements | None,
         registry: SchemaRegistry | None,
@@ -98,7 +98,7 @@ class EmbedStep:
         self._retry_topic = kafka.topic(names.PRODUCT_RETRY)
         self._lane, self._epoch, self._can_encode = lane, epoch, can_encode
         self._views, self._writer, self._outbox, self._store = views, writer, outbox, store
-        self._finisher, self._declaration_of, self._registry = finisher, declaration_of, registry
+        self._finisher, self._tenants, self._registry = finisher, tenants, registry
         self._held, self._agreements = held, agreements
         self._remembered_ms = remembered_ms
         self._clock, self._metrics = clock, metrics
@@ -109,7 +109,8 @@ class EmbedStep:
         """An event as it was published. Raises InvalidRecord, Rejected: dead-letter it."""
         waited_s = self._clock.now_us() / 1e6 - received.source.appended_at / 1e3
         self._metrics.observe("freshlens_ingest_stage_seconds", max(0.0, waited_s), stage="kafka")
-        incoming = read(received.key, received.value, received.source, self._declaration_of, self._registry)
+        declaration_of = await self._tenants.at_hand(received.key)
+        incoming = read(received.key, received.value, received.source, declaration_of, self._registry)
         try:
             self._held.check(incoming.event)
             return await self._index(incoming, received, attempts=0, timeout_s=FIRST_FETCH_S)

@@ -81,6 +81,8 @@ class ViewMaker:
         self._decoding = asyncio.Semaphore(decoding_max)
         self._decoding_videos = asyncio.Semaphore(decoding_max)
         self._fetched = Room(FETCHED_MAX, FETCHED_BYTES_MAX)
+        # Apart, for they wait long for a decoder, and pictures would wait for their room.
+        self._fetched_videos = Room(FETCHED_MAX, FETCHED_BYTES_MAX // 4)
 
     async def obtain(self, tenant: str, planned: Sequence[PlannedView], *, timeout_s: float) -> Obtained:
         """Make every view that can be made ready now; a view that fails costs the others nothing.
@@ -140,7 +142,7 @@ class ViewMaker:
 
     async def _picture(self, tenant: str, view: PictureView, timeout_s: float) -> ReadyView:
         picture, pool = view.picture, self._decoders()
-        async with self._bytes(tenant, picture, timeout_s, self._cache.has_view) as (digest, raw):
+        async with self._bytes(tenant, picture, timeout_s, self._cache.has_view, self._fetched) as (digest, raw):
             known = self._cache.view(digest)
             if known is None or not self._cache.has_thumbnails(tenant, digest):
                 if raw is None:
@@ -152,7 +154,8 @@ class ViewMaker:
     async def _video(self, tenant: str, video: VideoView, timeout_s: float) -> tuple[_Outcome, ...]:
         """The frames of a video that are fit to be views, and what the others were refused for."""
         pool = self._decoders()
-        async with self._bytes(tenant, Picture(uri=video.uri), timeout_s, self._has_frames) as (digest, raw):
+        picture, room = Picture(uri=video.uri), self._fetched_videos
+        async with self._bytes(tenant, picture, timeout_s, self._has_frames, room) as (digest, raw):
             known = self._cache.frames(digest, self._frames_max)
             if known is None or not self._cache.has_thumbnails(tenant, digest):
                 if raw is None:
@@ -194,14 +197,14 @@ class ViewMaker:
 
     @asynccontextmanager
     async def _bytes(
-        self, tenant: str, picture: Picture, timeout_s: float, has: Callable[[bytes], bool]
+        self, tenant: str, picture: Picture, timeout_s: float, has: Callable[[bytes], bool], room: Room
     ) -> AsyncIterator[tuple[bytes, bytes | None]]:
         """Content hash and bytes; no bytes where the picture is known and unchanged, or known and its source away."""
         if picture.inline is not None:
             yield content_hash(picture.inline), picture.inline
             return
         assert picture.uri is not None, "checked when the event was read"
-        known, share = self._known(tenant, picture.uri, has), Share(self._fetched)
+        known, share = self._known(tenant, picture.uri, has), Share(room)
         try:
             try:
                 fetched = await self._fetch(picture.uri, timeout_s, known, share)

@@ -104,7 +104,7 @@ class _Parts:
         self.role, self.topic, self.settings, self.metrics = role, topic, settings, metrics
         self.clock, self.ledger = SystemClock(), AckLedger()
         self.store: ObjectStore = open_store(settings.store)
-        self.declaration_of = TenantDirectory(self.store).declaration
+        self.tenants = TenantDirectory(self.store)
         self.registry: SchemaRegistry | None = open_registry(kafka)
         self.outbox = Outbox(kafka)
         self.writer = IndexLogWriter(kafka, settings.lane, self.outbox)
@@ -155,7 +155,7 @@ async def _serve_deletes(settings: StreamsSettings, metrics: Metrics, on_ready: 
     step = DeleteStep(
         writer=parts.writer,
         finisher=parts.finisher,
-        declaration_of=parts.declaration_of,
+        tenants=parts.tenants,
         registry=parts.registry,
     )
     room = Room(INFLIGHT_EVENTS_MAX, INFLIGHT_BYTES_MAX)
@@ -211,7 +211,7 @@ def _embed_step(
         outbox=parts.outbox,
         store=parts.store,
         finisher=finisher,
-        declaration_of=parts.declaration_of,
+        tenants=parts.tenants,
         held=held,
         agreements=agreements,
         registry=parts.registry,
@@ -227,7 +227,7 @@ def _offers_ahead(parts: _Parts, step: EmbedStep, intake: Intake) -> OffersAhead
         parts.ledger,
         intake,
         step.offer_ahead,
-        declaration_of=parts.declaration_of,
+        declaration_of=parts.tenants.declaration,
         registry=parts.registry,
         metrics=parts.metrics,
     )

@@ -9,8 +9,8 @@ from time import monotonic
 import msgspec
 import structlog
 
-from schemas.errors import FreshlensError, SettingsError, StorageError, StoreUnavailable
-from schemas.identity import check_tenant
+from schemas.errors import FreshlensError, InvalidProduct, SettingsError, StorageError, StoreUnavailable
+from schemas.identity import check_tenant, key_from_bytes
 from schemas.tenants import ATTRIBUTE_TYPES, TenantDeclaration
 from topics.store import ObjectStore
 
@@ -59,6 +59,19 @@ class TenantDirectory:
             known = self._settled(tenant, known, reading)
         assert known is not None
         return known
+
+    async def at_hand(self, raw_key: bytes | None) -> Callable[[str], TenantDeclaration]:
+        """:meth:`declaration`, for who reads a record on an event loop: that of its key's tenant is looked up first.
+
+        Raises:
+            As :meth:`declaration`, but for a key that names no tenant: what the record is, its reader says.
+        """
+        try:
+            tenant = key_from_bytes(raw_key or b"").tenant
+        except InvalidProduct:
+            return self.declaration
+        await self.current(tenant)
+        return self.declaration
 
     def is_declared(self, tenant: str) -> bool:
         """Whether anything was declared of the tenant; if not, its versions have been microseconds so far."""

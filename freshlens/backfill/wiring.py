@@ -51,7 +51,7 @@ async def open_loader(job: Job, encoder: Encoder, metrics: Metrics) -> AsyncIter
         made = view_maker(settings, store, metrics, encoder, queue, cache, decoders)
         views = await stack.enter_async_context(made)
         stack.callback(asyncio.create_task(queue.run()).cancel)
-        clock, declaration_of = SystemClock(), TenantDirectory(store).declaration
+        clock, tenants = SystemClock(), TenantDirectory(store)
         held, agreements = HeldSources(store), None
         if settings.agreement:
             agreements = Agreements(folder, encoder.encoder_id, metrics)
@@ -68,14 +68,14 @@ async def open_loader(job: Job, encoder: Encoder, metrics: Metrics) -> AsyncIter
             outbox=outbox,
             store=store,
             finisher=_Unawaited(),
-            declaration_of=declaration_of,
+            tenants=tenants,
             held=held,
             agreements=agreements,
             registry=open_registry(settings.kafka),
             clock=clock,
             metrics=metrics,
         )
-        lines = Lines(job.dump, job.tenant, job.date, declaration_of, started_at_ms=job.started_at_ms)
+        lines = Lines(job.dump, job.tenant, job.date, tenants.declaration, started_at_ms=job.started_at_ms)
         yield Loader(job, lines, held, step, outbox, store, clock, cache.flush)
 
 

@@ -15,12 +15,14 @@ from PIL import Image
 
 from processors.encoders.encoder import PictureForm
 from processors.pictures.decode import PHASH_BYTES, decode, perceptual_hash
-from schemas.errors import InvalidRecord, TransientError
+from schemas.errors import InvalidRecord, StoreUnavailable, TransientError
 from schemas.identity import check_tenant
 from topics.store import ObjectStore
 
 EVERY_TENANT = "*"
 REFRESH_S = 5.0
+_PATIENCE_S, _FIRST_PATIENCE_S = 0.25, 10.0
+"""How long the store is waited for where the list was read before, and where it was not."""
 _FOLDER = "blocklist"
 _ID = re.compile(rf"[0-9a-f]{{{2 * PHASH_BYTES}}}")
 _SIDE = 256
@@ -106,27 +108,37 @@ class BlockList:
         self._known: dict[str, BlockEntry] = {}
         self._by_tenant: dict[str, _Hashes] = {}
         self._due = float("-inf")
-        self._first = asyncio.Lock()
+        self._refreshing: asyncio.Future[Exception | None] | None = None
 
     async def refresh_if_due(self) -> None:
-        """Read what changed, if it is time.
+        """Read what changed, if it is time; later on what was known stays, and a store that hangs is not waited for.
 
         Raises:
-            OSError, TransientError: the store does not answer and never did; later on what was known stays.
+            OSError, TransientError: the store does not answer and never did: nobody passes before it was read once.
         """
         if self._now() < self._due:
             return
-        if self._due == float("-inf"):
-            async with self._first:  # nobody passes before the list was read once
-                if self._due == float("-inf"):
-                    await asyncio.to_thread(self.refresh)
-                    self._due = self._now() + self._every_s
-            return
-        self._due = self._now() + self._every_s
+        is_first = self._due == float("-inf")
+        if not is_first:
+            self._due = self._now() + self._every_s  # one waits, and no others
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.ensure_future(asyncio.to_thread(self._refreshed))
+        refreshing = self._refreshing
+        await asyncio.wait((refreshing,), timeout=_FIRST_PATIENCE_S if is_first else _PATIENCE_S)
+        failure = refreshing.result() if refreshing.done() else StoreUnavailable("the store takes its time")
+        if failure is None:
+            self._due = self._now() + self._every_s
+        elif is_first:
+            raise failure
+        else:
+            log.warning("block list not read", error=str(failure))
+
+    def _refreshed(self) -> Exception | None:
         try:
-            await asyncio.to_thread(self.refresh)
+            self.refresh()
         except (OSError, TransientError) as error:
-            log.warning("block list not read", error=str(error))
+            return error
+        return None
 
     def refresh(self) -> None:
         """Read what changed; blocks."""

@@ -24,6 +24,9 @@ log = structlog.get_logger()
 BODY_TIMEOUT_S = 60.0
 """A body that takes longer to arrive is given up: whoever sends it byte by byte must not keep others out."""
 
+_HUNG_UP = 499
+"""In the record of changes: who asked did not wait for the answer, and nobody knows here what came of it."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -44,9 +47,12 @@ def guarded(route: "Route", app: web.Application) -> Handler:
         with in_hand:
             _count(key, limits, parts.clock)
             await _receive(request)
-            response = await route.handler(request)
-        if route.scope == "publish":
-            _record(request, response)
+            try:
+                response = await route.handler(request)
+            except asyncio.CancelledError:
+                _record(request, route, _HUNG_UP)  # what was sent to Kafka is there all the same
+                raise
+        _record(request, route, response.status)
         return response
 
     return handle
@@ -98,8 +104,10 @@ async def _receive(request: web.Request) -> None:
         raise web.HTTPRequestTimeout(text=f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
 
 
-def _record(request: web.Request, response: web.StreamResponse) -> None:
+def _record(request: web.Request, route: "Route", status: int) -> None:
     """What an admin changed; what a catalogue's own key publishes is data, and on record in Kafka."""
+    if route.scope != "publish":
+        return
     caller = caller_of(request)
     if caller.key_id is None or "admin" not in caller.scopes:
         return
@@ -109,5 +117,5 @@ def _record(request: web.Request, response: web.StreamResponse) -> None:
         key=caller.key_id,
         tenant=caller.tenant,
         object=request.match_info.get("product_id"),
-        status=response.status,
+        status=status,
     )

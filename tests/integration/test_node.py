@@ -288,8 +288,6 @@ async def test_what_is_refused_says_why(kafka_settings: KafkaSettings, tmp_path:
         (request(lane="other"), 503, "shard-unavailable"),
         (request(k=0), 400, "invalid-query"),
         (request(vector=b"123"), 400, "invalid-query"),
-        (request(filter=AnyOf("in_stock", ("red",))), 400, "filter-type"),
-        (request(filter=AnyOf("size", ("red",))), 400, "filter-type"),
     ]
     async with running(settings) as shard:
         for asked, status, code in wrong:

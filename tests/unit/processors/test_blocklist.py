@@ -1,5 +1,7 @@
 """The block list: what looks the same is found, whoever wrote it and whenever the store is away."""
 
+import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +10,11 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from processors.encoders.encoder import PictureForm
+from processors.pictures import blocklist
 from processors.pictures.blocklist import EVERY_TENANT, BlockEntry, BlockList, BlockListStore, hashes_of, is_hash
 from processors.pictures.decode import decode
 from processors.pictures.gate_settings import BLOCKLIST_BITS
-from schemas.errors import InvalidRecord
+from schemas.errors import InvalidRecord, StoreUnavailable
 from tests import hostile, videos
 from topics.store import FileStore
 
@@ -128,3 +131,30 @@ def test_an_entry_that_cannot_be_read_blocks_nothing_and_is_logged(tmp_path: Pat
         blocked.refresh()
     assert blocked.match("shop", b"a" * 8) is not None
     assert [log["event"] for log in logs] == ["block list entry ignored"]
+
+
+class HangingStore(FileStore):
+    answers = threading.Event()
+
+    def list(self, prefix: str = "") -> list[str]:
+        assert self.answers.wait(30)
+        return super().list(prefix)
+
+
+async def test_a_store_that_hangs_is_not_waited_for_once_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, clock = HangingStore(tmp_path), Clock()
+    BlockListStore(store).add(entry(b"a" * 8))
+    store.answers.set()
+    blocked = BlockList(store, bits=0, now=clock)
+    await blocked.refresh_if_due()
+    store.answers.clear()
+    for _ in range(3):
+        clock.now += 5.0
+        await asyncio.wait_for(blocked.refresh_if_due(), 20)
+        assert blocked.match("shop", b"a" * 8) is not None
+    monkeypatch.setattr(blocklist, "_FIRST_PATIENCE_S", 0.05)
+    with pytest.raises(StoreUnavailable):
+        await BlockList(store, bits=0, now=clock).refresh_if_due()
+    store.answers.set()

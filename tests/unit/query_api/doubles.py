@@ -284,10 +284,10 @@ class FakePublisher:
     async def publish(self, event: ProductAdded | ProductDeleted, *, hot: bool = False) -> Position:
         if self.error is not None:
             raise self.error
+        self.events.append(event)
         self.asked.set()
         if self.is_away:
             await asyncio.Event().wait()
-        self.events.append(event)
         topic = (
             ("product-added-hot" if hot else "product-added") if isinstance(event, ProductAdded) else "product-deleted"
         )

@@ -415,6 +415,21 @@ class TestRecord:
         assert {(line["key"], line["tenant"]) for line in lines} == {(made.key.id, "shop")}
         assert made.text not in json.dumps(lines)
 
+    async def test_a_change_leaves_a_line_though_the_admin_hangs_up(self, locked: Locked) -> None:
+        locked.add("admin", scopes="publish,search,admin")
+        publisher, in_hand = locked.api.publisher, locked.api.client.app[IN_HAND]["publish"]  # type: ignore[index]
+        publisher.is_away = True
+        with capture_logs() as logs:
+            left = asyncio.create_task(locked.call("DELETE", "/v1/products/a", "admin"))
+            await asyncio.wait_for(publisher.asked.wait(), 30)
+            left.cancel()
+            async with asyncio.timeout(30):
+                while in_hand.count:
+                    await asyncio.sleep(0.01)
+        assert [(line["action"], line["status"]) for line in logs if line["event"] == "audit"] == [
+            ("DELETE /v1/products/{product_id}", 499)
+        ]
+
 
 class TestDocument:
     def test_it_names_the_scope_of_each_route_and_what_a_key_may_meet(self) -> None:

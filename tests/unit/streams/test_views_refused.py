@@ -23,6 +23,7 @@ from schemas.events import Picture
 from schemas.hashing import content_hash
 from schemas.index_log import VIEWS_MAX
 from schemas.metrics import RecordingMetrics
+from streams import views
 from streams.cache import EmbeddingCache
 from streams.encoding import EncodingQueue
 from streams.views import Obtained, ViewMaker
@@ -76,7 +77,7 @@ class DecodingHere:
 
 
 class Source:
-    """The video at its address, until it is away."""
+    """The video at its address, until it is away; and a picture at those that say so."""
 
     is_away = False
     sent = 0
@@ -86,11 +87,12 @@ class Source:
     ) -> Fetched:
         if self.is_away:
             raise ImageSourceUnavailable(f"{uri} is away")
-        validators = Validators(content_hash(VIDEO), etag="1")
+        raw = GOOD if uri.endswith(".jpg") else VIDEO
+        validators = Validators(content_hash(raw), etag="1")
         if known == validators:
             return Fetched(None, validators)
         self.sent += 1
-        return Fetched(VIDEO, validators)
+        return Fetched(raw, validators)
 
 
 class Bench:
@@ -153,9 +155,10 @@ async def test_a_picture_waits_for_no_video(bench: Bench, monkeypatch: pytest.Mo
         return []
 
     monkeypatch.setattr(bench.pool, "key_frames", after_the_picture)
+    monkeypatch.setattr(views, "FETCHED_BYTES_MAX", 1)  # room for the bytes of one video, and of one picture
     clips = [VideoView(f"{URI}?{number}") for number in range(DECODING_MAX)]
     async with asyncio.timeout(20):
-        obtained = await bench.obtain(*clips, inline(GOOD))
+        obtained = await bench.obtain(*clips, PictureView(Picture(uri="https://shop.example/good.jpg")))
     assert [view.content_hash for view in obtained.ready] == [content_hash(GOOD)]
 
 

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import StorageError, StoreUnavailable
+from schemas.events import ProductDeleted, Source
+from schemas.framing import PRODUCT_DELETED
+from schemas.index_log import IndexLogRecord
 from schemas.tenants import TenantDeclaration
 from schemas.versions import VersionKind
+from streams.app import Received
+from streams.deletes import DeleteStep
+from streams.ledger import Place, Ticket
 from topics import tenants
 from topics.store import FileStore
 from topics.tenants import REFRESH_S, TenantDirectory
@@ -116,3 +122,37 @@ def test_what_is_no_declaration_says_so(store: Store, directory: TenantDirectory
     store.put("tenants/shop.json", b"{")
     with pytest.raises(StorageError, match="cannot be read"):
         directory.declaration("shop")
+
+
+async def test_while_the_store_hangs_deletions_of_known_tenants_do_not_wait_for_those_of_others(
+    store: Store, clock: Clock, directory: TenantDirectory
+) -> None:
+    await directory.current("shop")
+    store.answers.clear()
+    clock.now += REFRESH_S
+    step = DeleteStep(writer=Written(), finisher=Confirmed(), tenants=directory, registry=None)  # type: ignore[arg-type]
+    others = [asyncio.create_task(step.delete(received(f"new-{number}"))) for number in range(8)]
+    assert await asyncio.wait_for(step.delete(received("shop")), 8) == "deleted"
+    assert not any(other.done() for other in others)
+    store.answers.set()
+    assert await asyncio.wait_for(asyncio.gather(*others), 20) == ["deleted"] * 8
+
+
+async def test_a_key_that_names_nobody_is_for_the_reader_to_refuse(directory: TenantDirectory) -> None:
+    for raw in (None, b"", b"no slash", b"Not a tenant/p"):
+        assert await directory.at_hand(raw) == directory.declaration
+
+
+class Written:
+    async def write(self, _: IndexLogRecord) -> tuple[int, int]:
+        return 0, 1
+
+
+class Confirmed:
+    def confirmed(self, *_: object) -> None: ...
+
+
+def received(tenant: str) -> Received:
+    event = PRODUCT_DELETED.encode(ProductDeleted(tenant, "p"))
+    source = Source("product-deleted", 0, 7, 1_795_200_000_000)
+    return Received(Ticket(Place("product-deleted", 0), 7, 1), source, f"{tenant}/p".encode(), event)
