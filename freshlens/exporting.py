@@ -63,7 +63,7 @@ def export(kafka: KafkaSettings, name: str, folder: Path, progress: Progress) ->
     Raises:
         LogChanged: the files there are of another log; use another folder.
         BrokerUnavailable: the topic could not be read to its end; nothing is left behind, run it again.
-        UnsupportedSchema: ``schema-registry-not-configured``: a record needs one; as above.
+        UnsupportedSchema: ``schema-registry-not-configured``: not one record could be read without; as above.
     """
     folder.mkdir(parents=True, exist_ok=True)
     client, topic = clients.admin(kafka), kafka.topic(name)
@@ -91,14 +91,14 @@ def _write(
     temporary = path.with_suffix(".tmp")
     rows: list[dict[str, Any]] = []
     count = undecodable = 0
+    failure: InvalidRecord | None = None
     try:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for message in messages:
                 try:
                     value = codec.decode(message.value() or b"", EXPORTED[name], registry)
                 except InvalidRecord as error:
-                    if error.code == "schema-registry-not-configured":  # all of them could be read, and would be lost
-                        raise
+                    failure = error
                     undecodable += 1
                     continue
                 place = {"kafka_partition": message.partition(), "kafka_offset": message.offset()}
@@ -108,6 +108,8 @@ def _write(
                     writer.write_table(pa.Table.from_pylist(rows, schema))
                     rows = []
             writer.write_table(pa.Table.from_pylist(rows, schema))
+        if not count and failure is not None and failure.code == "schema-registry-not-configured":
+            raise failure  # one such record may be garbage; where all are, they would be lost to every later run
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -67,7 +67,7 @@ def test_the_command_offers_what_can_be_exported() -> None:
     assert tuple(EXPORTED) == TOPICS
 
 
-def test_what_a_registry_could_decode_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_only_a_registry_can_decode_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file would say that it has been exported, and no later run would read it again."""
     click = Click("q", "shop", "p", 1, "click", 1_795_200_000_000_000)
     good, garbage = CODECS["clicks"].encode(click), b"garbage"
@@ -83,8 +83,8 @@ def test_what_a_registry_could_decode_is_not_passed_over(tmp_path: Path, monkeyp
         monkeypatch.setattr(administration, "end_offsets", lambda *_: {0: len(values)})
         return export(kafka, "clicks", tmp_path, lambda _done, _total: None)
 
-    with pytest.raises(UnsupportedSchema):
-        export_of(good, registered)
+    with pytest.raises(UnsupportedSchema, match="SCHEMA_REGISTRY_URL"):
+        export_of(garbage, registered, registered)
     assert list(tmp_path.iterdir()) == []
-    done = export_of(good, garbage)
-    assert (done.rows, done.undecodable) == (1, 1)
+    done = export_of(good, garbage, bytes(20))  # which looks as if it were of a registry
+    assert (done.rows, done.undecodable) == (1, 2)
