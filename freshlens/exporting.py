@@ -91,14 +91,15 @@ def _write(
     temporary = path.with_suffix(".tmp")
     rows: list[dict[str, Any]] = []
     count = undecodable = 0
-    failure: InvalidRecord | None = None
+    unregistered: InvalidRecord | None = None
     try:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for message in messages:
                 try:
                     value = codec.decode(message.value() or b"", EXPORTED[name], registry)
                 except InvalidRecord as error:
-                    failure = error
+                    if error.code == "schema-registry-not-configured":
+                        unregistered = error
                     undecodable += 1
                     continue
                 place = {"kafka_partition": message.partition(), "kafka_offset": message.offset()}
@@ -108,8 +109,8 @@ def _write(
                     writer.write_table(pa.Table.from_pylist(rows, schema))
                     rows = []
             writer.write_table(pa.Table.from_pylist(rows, schema))
-        if not count and failure is not None and failure.code == "schema-registry-not-configured":
-            raise failure  # one such record may be garbage; where all are, they would be lost to every later run
+        if not count and unregistered is not None:
+            raise unregistered  # one such record may be garbage; where all are, they would be lost to every later run
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def values_of(leaf: Leaf) -> list[Scalar]:
 
 def kinds_of(leaf: Leaf) -> set[Kind]:
     """The kinds of what the field is compared with; of a range one."""
-    return {kind_of(value) for value in values_of(leaf)}
+    return set(map(kind_of, values_of(leaf)))
 
 
 def parse_filter(value: Any) -> Filter:

@@ -44,17 +44,16 @@ def mask(leaf: Leaf, column_of: Callable[[Kind], "Column | None"], size: int) ->
     A field that nothing has, or nothing of these kinds, passes nowhere: whether it exists in another shard is for the
     asker to know.
     """
-    passing = np.zeros(size, np.bool_)
-    for kind in kinds_of(leaf):
+    passing, kinds = np.zeros(size, np.bool_), kinds_of(leaf)
+    for kind in kinds:
         if (column := column_of(kind)) is not None:
-            column.mark(_of_kind(leaf, kind), passing)
+            column.mark(leaf if len(kinds) == 1 else _of_kind(leaf, kind), passing)
     return passing
 
 
-def _of_kind(leaf: Leaf, kind: Kind) -> Leaf:
-    """What the leaf asks of one kind; the bounds of a range are of one."""
-    if isinstance(leaf, Range):
-        return leaf
+def _of_kind(leaf: Leaf, kind: Kind) -> AnyOf:
+    """What a leaf of several kinds asks of one."""
+    assert isinstance(leaf, AnyOf), "the bounds of a range are of one kind"
     return AnyOf(leaf.field, tuple(value for value in leaf.values if kind_of(value) is kind))
 
 

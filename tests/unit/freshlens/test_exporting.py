@@ -84,7 +84,7 @@ def test_what_only_a_registry_can_decode_is_not_passed_over(tmp_path: Path, monk
         return export(kafka, "clicks", tmp_path, lambda _done, _total: None)
 
     with pytest.raises(UnsupportedSchema, match="SCHEMA_REGISTRY_URL"):
-        export_of(garbage, registered, registered)
+        export_of(garbage, registered, registered, garbage)
     assert list(tmp_path.iterdir()) == []
     done = export_of(good, garbage, bytes(20))  # which looks as if it were of a registry
     assert (done.rows, done.undecodable) == (1, 2)
